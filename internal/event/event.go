@@ -1,0 +1,99 @@
+// Package event holds what happened to one connection in an accept queue, and
+// decodes it from the form in which the kernel programs write it
+// (bpf/events.h). It knows nothing of how the bytes got here, so recordings
+// and live rings share it.
+package event
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Kind says what happened.
+type Kind uint8
+
+// The kinds, with the numbers of enum event_kind in bpf/events.h. Stall and
+// StallEnd are derived in user space and never on the wire.
+const (
+	Accepted       Kind = 1   // accept() took it out of the queue
+	CloseWait      Kind = 2   // the peer's FIN came before accept()
+	Reset          Kind = 3   // it reached CLOSE before accept(); Errno tells why
+	Purged         Kind = 4   // its listener was closed or shut down
+	Listener       Kind = 5   // walk: a listener; its Queued entries follow
+	Queued         Kind = 6   // walk: one entry of a queue, oldest first
+	ListenerClosed Kind = 7   // the listener left LISTEN
+	Stall          Kind = 128 // entries wait and nobody accepts
+	StallEnd       Kind = 129 // somebody accepts again, or the queue is empty
+)
+
+// Flags refine a kind; the numbers are those of enum event_flag in
+// bpf/events.h, but for Sampled and Recovered, which user space sets.
+type Flags uint16
+
+const (
+	EnteredBeforeAttach Flags = 1 << 0 // accept() was entered before attach
+	WalkCut             Flags = 1 << 1 // Listener: the walk stopped early
+	AfterFIN            Flags = 1 << 2 // Reset: the peer's FIN had come first
+	V6Only              Flags = 1 << 3 // Listener: takes no IPv4 connections
+	Sampled             Flags = 1 << 8 // Accepted: Time is when it was noticed
+	Recovered           Flags = 1 << 9 // seen late, by accept or by a walk
+)
+
+// Event is one thing that happened. It holds no pointers into the buffer it
+// was decoded from.
+type Event struct {
+	Time         int64          // ns, CLOCK_MONOTONIC
+	Queued       int64          // ns, same clock, µs precise: entered the queue; 0: not known
+	ListenerID   uint64         // the kernel's listener; 0: not known
+	Cookie       uint64         // socket cookie; 0: none was ever made
+	Local        netip.AddrPort // the connection's own end; the bound address in Listener
+	Peer         netip.AddrPort
+	NetNS        uint32 // inode of the network namespace
+	Ifindex      uint32 // device bound to; 0: none
+	Depth        uint32 // connections in the queue after the event
+	DepthAtEntry uint32 // connections in the queue when this one entered it
+	Backlog      uint32 // limit of the queue
+	Unread       uint32 // bytes received and not read
+	PID, TID     uint32 // acceptor; 0: none
+	Inode        uint32 // Listener: inode of the listening socket
+	Flags        Flags
+	Errno        uint16
+	Kind         Kind
+	Family       uint8 // AF_INET 2 or AF_INET6 10, of the socket
+	State        State
+	Comm         Comm
+}
+
+// Wait is the time spent in the queue until the event, and whether it is
+// known. The kernel stores when a connection became ESTABLISHED a moment after
+// it queued it, so an accept that gets in between has waited 0 and Queued 0.
+func (e *Event) Wait() (time.Duration, bool) {
+	if e.Queued == 0 {
+		return 0, false
+	}
+	return time.Duration(max(0, e.Time-e.Queued)), true
+}
+
+// Comm is a thread's name, NUL-padded (TASK_COMM_LEN, include/linux/sched.h).
+type Comm [16]byte
+
+func (c Comm) String() string {
+	for i, b := range c {
+		if b == 0 {
+			return string(c[:i])
+		}
+	}
+	return string(c[:])
+}
+
+// State is a TCP state by the kernel's number (include/net/tcp_states.h).
+type State uint8
+
+const (
+	Established State = 1
+	SynRecv     State = 3
+	FinWait1    State = 4
+	Close       State = 7
+	CloseWaited State = 8
+	Listening   State = 10
+)

@@ -1,0 +1,71 @@
+package listener
+
+import (
+	"net/netip"
+)
+
+// Key is the address that a listener is bound to, or that of a connection's
+// own end, with what tells equal addresses apart.
+type Key struct {
+	NetNS   uint32         // inode of the network namespace
+	Addr    netip.AddrPort // 0.0.0.0 or [::] when bound to all
+	Ifindex uint32         // device bound to; 0: none
+}
+
+// Sample is what a source counted up to Time. Every count is since the tracer
+// was attached and only grows. The counts are made in the kernel where events
+// are made, so they are exact even when events are lost.
+type Sample struct {
+	Time      int64 // ns, CLOCK_MONOTONIC
+	Listeners []Counted
+	Addresses []AtAddress
+	Losses    []Loss
+}
+
+// Counted is one listener's own counts: what the kernel ties to it.
+type Counted struct {
+	ID      uint64 // the ListenerID of events
+	Key     Key
+	Family  uint8
+	V6Only  bool
+	Inode   uint32 // of the listening socket
+	Closed  bool   // it left LISTEN: these are its last counts
+	Depth   uint32 // at the last event that touched it
+	Backlog uint32
+
+	Enqueued          uint64
+	Accepted          uint64
+	AcceptedCloseWait uint64 // of Accepted: were in CLOSE_WAIT
+	AcceptedReset     uint64 // of Accepted: were in CLOSE
+	Purged            uint64
+	PurgedDead        uint64 // of Purged: were in CLOSE_WAIT or CLOSE
+
+	LastAccept    int64 // ns; 0: none seen
+	NonEmptySince int64 // ns: its depth last went from 0 to 1; 0: not seen
+	MaxWait       int64 // ns
+
+	// Waits is nil unless the histogram was asked for, or Closed. Folded
+	// says that its waits are in a histogram shared with other listeners,
+	// because there was none left for it.
+	Waits  *Histogram
+	Folded bool
+}
+
+// AtAddress is what the kernel ties to a local address only: a queued
+// connection has no pointer to its listener.
+type AtAddress struct {
+	Key           Key    // the connection's own end, not the listener's
+	CloseWait     uint64 // reached CLOSE_WAIT before accept
+	Reset         uint64 // reached CLOSE before accept, AfterFIN included
+	ResetAfterFIN uint64 // of Reset: had been in CLOSE_WAIT
+	Accepted      uint64 // by an accept() entered before attach
+	AcceptedDead  uint64 // of Accepted: were in CLOSE_WAIT or CLOSE
+	Enqueued      uint64 // restricted mode only
+}
+
+// Loss is a number of things that were not seen or not kept, and what they were.
+type Loss struct {
+	What  string // key for machines, such as "ring_full"
+	Text  string // for people: what was lost and what it means
+	Count uint64
+}
