@@ -1,0 +1,71 @@
+// Package cli is the command line: one file a subcommand, one map from error
+// to exit code. Data goes to standard output, everything else to standard
+// error. Nothing here touches the kernel: what does is given to the commands
+// by wiring.go, so that tests give them something else.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/ui"
+)
+
+// Stdio is what a command reads and writes. Out and Err are asked for their
+// terminal size when they are *os.File.
+type Stdio struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// app is what all subcommands share. It is made once a run.
+type app struct {
+	Stdio
+	log        zerolog.Logger
+	openSource openSource
+	env        environment
+}
+
+// Run executes one command line, without the program's name, and returns its
+// exit code. SIGINT and SIGTERM end a command as its normal end does; a closed
+// standard output ends it quietly.
+func Run(ctx context.Context, args []string, stdio Stdio) int {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	// Writing to a closed pipe then returns EPIPE instead of killing the
+	// process, whatever the descriptor.
+	signal.Ignore(unix.SIGPIPE)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills
+
+	a := &app{Stdio: stdio, log: newLog(stdio.Err), openSource: openProbe, env: hostEnvironment()}
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+
+	err := root.ExecuteContext(ctx)
+	if message := errorMessage(err); message != "" {
+		fmt.Fprintf(a.Err, "acceptwatch: %s\n", message)
+	}
+	return exitCode(err)
+}
+
+func newLog(w io.Writer) zerolog.Logger {
+	return zerolog.New(zerolog.ConsoleWriter{
+		Out:        w,
+		TimeFormat: time.TimeOnly,
+		NoColor:    !ui.UseColor(w, os.Getenv),
+	}).With().Timestamp().Logger()
+}

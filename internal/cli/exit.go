@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+)
+
+// The exit codes, as the help text lists them.
+const (
+	exitDone        = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitUnavailable = 3
+	exitFailOn      = 4
+)
+
+// usageError is a command line that makes no sense. Its text is one sentence:
+// what is wrong, what that means, what to do.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usageErrorf(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// unavailableError is something that this kernel, or these privileges, do not
+// allow.
+type unavailableError struct {
+	err    error
+	remedy string // what to do, as an imperative; may be empty
+}
+
+func (e *unavailableError) Error() string {
+	if e.remedy == "" {
+		return e.err.Error()
+	}
+	return e.err.Error() + "; " + e.remedy
+}
+
+func (e *unavailableError) Unwrap() error { return e.err }
+
+// unavailable marks err as exit code 3.
+func unavailable(err error, remedy string) error {
+	return &unavailableError{err, remedy}
+}
+
+// failOnError says that a --fail-on condition was met.
+type failOnError struct{ condition string }
+
+func (e *failOnError) Error() string { return "condition met: " + e.condition }
+
+// exitCode is the one map from error to exit code.
+func exitCode(err error) int {
+	var (
+		usage   *usageError
+		missing *unavailableError
+		failOn  *failOnError
+	)
+	switch {
+	case err == nil, quiet(err):
+		return exitDone
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &failOn):
+		return exitFailOn
+	case errors.As(err, &missing), errors.Is(err, fs.ErrPermission), errors.Is(err, errors.ErrUnsupported):
+		return exitUnavailable
+	default:
+		return exitError
+	}
+}
+
+// errorMessage is what a person is told about err; empty: nothing.
+func errorMessage(err error) string {
+	if err == nil || quiet(err) {
+		return ""
+	}
+	return err.Error()
+}
+
+// quiet says that err is a normal end: the reader of standard output went away
+// (`| head -1`), or somebody pressed Ctrl-C.
+func quiet(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const rootHelp = `acceptwatch shows what happens in the TCP accept queues of this host.
+
+A connection that a client has opened waits in the listener's accept queue
+until the server calls accept(). While it waits it belongs to no process. If the
+client gives up meanwhile, it stays there in CLOSE_WAIT: that is what the
+process-less CLOSE_WAIT sockets of ss and netstat are. acceptwatch shows, per
+listener, how long connections wait, how deep the queue is, which of them were
+dead before anyone accepted them, and who should have accepted them.`
+
+const rootExamples = `  acceptwatch doctor                      what works on this kernel
+  acceptwatch demo                        see the incident that this is about
+  acceptwatch trace --port 8000           live lines, a summary on Ctrl-C
+  acceptwatch trace --min-wait 100ms      only connections that waited
+  acceptwatch trace -o json | jq .        JSON Lines`
+
+const rootExits = `
+Exit codes:
+  0 done   1 error   2 bad usage   3 not permitted or not supported here
+  4 a --fail-on condition was met
+`
+
+// newRootCommand makes the whole command tree.
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "acceptwatch COMMAND",
+		Short:         "Show what happens in TCP accept queues",
+		Long:          rootHelp,
+		Example:       rootExamples,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownCommand(cmd, args[0])
+		},
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}" + rootExits + "{{end}}")
+	root.SetFlagErrorFunc(flagError)
+	for _, add := range subcommands() {
+		root.AddCommand(add(a))
+	}
+	return root
+}
+
+// subcommands lists the constructors, in the order of the help text. A new
+// subcommand is a file of its own and a line here.
+func subcommands() []func(*app) *cobra.Command {
+	return []func(*app) *cobra.Command{
+		newTraceCommand,
+		newVersionCommand,
+	}
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	hint := ""
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "? "
+	}
+	return usageErrorf("there is no command %q: %s`acceptwatch --help` lists them", name, hint)
+}
+
+// noArgs refuses positional arguments.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageErrorf("%s takes flags only, and %q is none: `%s --help` lists them", cmd.Name(), args[0], cmd.CommandPath())
+}
+
+// flagError turns pflag's errors into sentences.
+func flagError(cmd *cobra.Command, err error) error {
+	return usageErrorf("%v: `%s --help` lists the flags of %s", err, cmd.CommandPath(), cmd.Name())
+}

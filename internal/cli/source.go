@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"context"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
+	"acceptwatch/internal/listener"
+)
+
+// source is where events and counts come from: the probe, a recording, or a
+// test. Its methods are called from one goroutine.
+type source interface {
+	// Mode is "fentry", "kprobe" or "restricted".
+	Mode() string
+
+	// Limits says in words what this mode cannot see, a sentence each.
+	Limits() []string
+
+	// Read calls fn for everything pending, in ring order, and returns within
+	// about 100 ms. The event is valid until fn returns.
+	Read(fn func(*event.Event)) error
+
+	// Walk makes the contents of all queues arrive as Listener and Queued
+	// events in the next Read.
+	Walk() error
+
+	// Sample reads the counts; waits asks for the histograms too, which cost
+	// more.
+	Sample(waits bool) (*listener.Sample, error)
+
+	Close() error
+}
+
+// sourceOptions is what a command needs of its source.
+type sourceOptions struct {
+	Mode   string // to force; empty: the best that works
+	Filter filter.Filter
+	Events bool // false: counts and walks only, which is cheaper
+}
+
+// openSource attaches. An error that wraps fs.ErrPermission or
+// errors.ErrUnsupported, or that unavailable made, exits with 3.
+type openSource func(ctx context.Context, options sourceOptions) (source, error)
+
+// explainer is a source that knows why it is in its mode.
+type explainer interface {
+	Why() string // in words: "BTF trampolines work here"
+}
