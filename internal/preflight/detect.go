@@ -1,0 +1,182 @@
+package preflight
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// Detect tries everything once and takes a few tens of milliseconds. It
+// leaves nothing loaded, attached or open, with one exception: where
+// RLIMIT_MEMLOCK applies to eBPF it stays lifted for this process, because
+// nothing could be loaded otherwise.
+func Detect() *Features {
+	f := &Features{
+		Arch:      runtime.GOARCH,
+		Caps:      effectiveCaps(),
+		Lockdown:  activeWord(readFile("/sys/kernel/security/lockdown")),
+		Seccomp:   seccompFiltered(readFile("/proc/self/status")),
+		OuterUser: initialNamespace("user", procUserInitIno),
+		OuterPID:  initialNamespace("pid", procPIDInitIno),
+		Memlock:   liftMemlock(),
+	}
+	f.Release = kernelRelease()
+	f.Major, f.Minor = parseRelease(f.Release)
+
+	privileged := f.Caps.Tracing() && f.OuterUser
+	try := func(err error) Trial { return trial(err, privileged) }
+
+	k := kernel{types: btf.NewCache()}
+	spec, err := k.types.Kernel()
+	if f.BTF = try(err); err == nil {
+		f.Functions = functions(spec)
+	}
+	f.RingBuf = try(tryRingBuf())
+	f.Kprobe = try(k.tryKprobe())
+	f.Fentry = try(needs(f.BTF, "the kernel's BTF", k.tryFentry))
+	f.TpBTF = try(needs(f.BTF, "the kernel's BTF", k.tryTpBTF))
+	f.IterTCP = try(needs(f.BTF, "the kernel's BTF", k.tryIterTCP))
+
+	f.ProbeRead = try(inVehicle(f, k.tryProbeRead))
+	f.Loop = try(inVehicle(f, k.tryLoop))
+	f.FetchAtomics = try(inVehicle(f, k.tryFetchAtomics))
+	return f
+}
+
+// needs makes the attempt if what it builds on is there. If that is known to
+// be missing, so is the rest; if that is not known, neither is the rest.
+func needs(base Trial, what string, attempt func() error) error {
+	switch base.Answer {
+	case Yes:
+		return attempt()
+	case No:
+		return fmt.Errorf("needs %s: %w", what, base.Err)
+	default:
+		return fmt.Errorf("needs %s: %w: %w", what, errUnexplored, base.Err)
+	}
+}
+
+// inVehicle makes the attempt in a program type that loads here.
+func inVehicle(f *Features, attempt func(*ebpf.ProgramSpec) error) error {
+	switch {
+	case f.TpBTF.OK():
+		return attempt(tpBTFSpec())
+	case f.Kprobe.OK():
+		return attempt(kprobeSpec())
+	case f.Fentry.OK():
+		return attempt(fentrySpec())
+	default:
+		return fmt.Errorf("no tracing program can be loaded: %w", errUnexplored)
+	}
+}
+
+// effectiveCaps reads them with capget(2), which needs no /proc. On an error,
+// which only bad arguments can cause, it reports none.
+func effectiveCaps() Caps {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return Caps{}
+	}
+	has := func(bit int) bool { return data[bit/32].Effective>>(bit%32)&1 == 1 }
+	return Caps{
+		SysAdmin:    has(unix.CAP_SYS_ADMIN),
+		BPF:         has(unix.CAP_BPF),
+		Perfmon:     has(unix.CAP_PERFMON),
+		NetAdmin:    has(unix.CAP_NET_ADMIN),
+		SysPtrace:   has(unix.CAP_SYS_PTRACE),
+		SysResource: has(unix.CAP_SYS_RESOURCE),
+	}
+}
+
+// liftMemlock lifts the limit if this kernel applies it to eBPF. Whether it
+// does was found by package rlimit, with a map under a limit of 0.
+func liftMemlock() Memlock {
+	before, err := memlock()
+	if err != nil {
+		return Memlock{Counts: true, Err: err}
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return Memlock{Limit: before, Counts: true, Err: fmt.Errorf("lift RLIMIT_MEMLOCK: %w", err)}
+	}
+	after, err := memlock()
+	return Memlock{Limit: before, Counts: err != nil || after != before, Err: err}
+}
+
+func memlock() (uint64, error) {
+	var limit unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &limit); err != nil {
+		return 0, fmt.Errorf("read RLIMIT_MEMLOCK: %w", err)
+	}
+	return limit.Cur, nil
+}
+
+// Inodes of the initial namespaces (include/linux/proc_ns.h, unchanged since
+// Linux 3.8).
+const (
+	procUserInitIno = 0xEFFFFFFD
+	procPIDInitIno  = 0xEFFFFFFC
+)
+
+// initialNamespace reports whether the process is in the initial namespace of
+// a kind. Without /proc, or without the namespace kind, there is one only.
+func initialNamespace(kind string, inode uint64) bool {
+	target, err := os.Readlink("/proc/self/ns/" + kind)
+	if err != nil {
+		return true
+	}
+	return target == fmt.Sprintf("%s:[%d]", kind, inode)
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// parseRelease reads the first two numbers: "6.1.0-18-amd64" is 6, 1. It
+// gives 0, 0 for anything else.
+func parseRelease(release string) (major, minor int) {
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return 0, 0
+	}
+	return major, minor
+}
+
+// activeWord is the bracketed one of "none [integrity] confidentiality".
+func activeWord(text []byte) string {
+	_, rest, ok := strings.Cut(string(text), "[")
+	if !ok {
+		return ""
+	}
+	word, _, ok := strings.Cut(rest, "]")
+	if !ok {
+		return ""
+	}
+	return word
+}
+
+// seccompFiltered reads the Seccomp line of /proc/PID/status, where 2 is
+// SECCOMP_MODE_FILTER.
+func seccompFiltered(status []byte) bool {
+	return bytes.Contains(status, []byte("\nSeccomp:\t2\n"))
+}
+
+// readFile returns nothing if the file cannot be read: its readers want words
+// for a message.
+func readFile(name string) []byte {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	return data
+}
