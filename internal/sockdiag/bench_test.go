@@ -1,0 +1,146 @@
+package sockdiag
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/netns"
+)
+
+// BenchmarkDump lists many sockets in a network namespace of its own. The
+// connections are never accepted, so 2 sockets need 1 descriptor. The count is
+// 20,000; ACCEPTWATCH_BENCH_SOCKETS gives another.
+func BenchmarkDump(b *testing.B) {
+	if os.Geteuid() != 0 {
+		b.Skip("making a network namespace needs root")
+	}
+	sockets := 20_000
+	if s := os.Getenv("ACCEPTWATCH_BENCH_SOCKETS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sockets = n
+	}
+	ns := crowd(b, sockets/2)
+
+	for _, tt := range []struct {
+		name string
+		q    Query
+		want int // at least
+	}{
+		{"all", Query{}, sockets},
+		{"all with info", Query{Ext: ExtInfo}, sockets},
+		{"one port with info", Query{Ext: ExtInfo, Ports: []PortRange{{8000, 8000}}}, 1},
+		{"listeners", ListenersQuery(), 1},
+	} {
+		b.Run(fmt.Sprintf("%s of %d", tt.name, sockets), func(b *testing.B) {
+			tt.q.NetNS = &ns
+			b.ReportAllocs()
+			rows := 0
+			for b.Loop() {
+				rows = 0
+				if err := Dump(context.Background(), tt.q, func(*Socket) error { rows++; return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if rows < tt.want {
+				b.Fatalf("%d rows, want %d", rows, tt.want)
+			}
+			b.ReportMetric(float64(rows), "rows")
+		})
+	}
+}
+
+// crowd makes connections in a new network namespace and leaves them queued.
+func crowd(b *testing.B, connections int) netns.NS {
+	type made struct {
+		ns  netns.NS
+		err error
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		b.Fatal(err)
+	}
+	if need := uint64(connections + 200); limit.Cur < need {
+		limit.Cur, limit.Max = need, max(limit.Max, need)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			b.Fatalf("raise descriptor limit to %d: %v", need, err)
+		}
+	}
+	ready, done := make(chan made), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		var fds []int
+		err := crowdHere(&fds, connections)
+		ns, err2 := netns.Current()
+		if err == nil {
+			err = err2
+		}
+		ready <- made{ns, err}
+		<-done
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		done <- struct{}{}
+	}()
+	m := <-ready
+	b.Cleanup(func() { done <- struct{}{}; <-done })
+	if m.err != nil {
+		b.Fatal(m.err)
+	}
+	return m.ns
+}
+
+func crowdHere(fds *[]int, connections int) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	up := func(fd int) error {
+		ifr, err := unix.NewIfreq("lo")
+		if err != nil {
+			return err
+		}
+		ifr.SetUint16(unix.IFF_UP)
+		return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
+	}
+	const perListener = 2000
+	var addr netip.AddrPort
+	for i := range connections {
+		if i%perListener == 0 {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			*fds = append(*fds, fd)
+			if i == 0 {
+				if err := up(fd); err != nil {
+					return err
+				}
+			}
+			addr = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(8000+i/perListener))
+			if err := unix.Bind(fd, sockaddr(addr)); err != nil {
+				return err
+			}
+			if err := unix.Listen(fd, perListener); err != nil {
+				return err
+			}
+		}
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		*fds = append(*fds, fd)
+		if err := unix.Connect(fd, sockaddr(addr)); err != nil {
+			return fmt.Errorf("connection %d: %w", i, err)
+		}
+	}
+	return nil
+}
