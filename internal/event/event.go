@@ -61,8 +61,19 @@ type Event struct {
 	Kind         Kind
 	Family       uint8 // AF_INET 2 or AF_INET6 10, of the socket
 	State        State
+	Ended        Ending // StallEnd: what ended it
 	Comm         Comm
 }
+
+// Ending is what ended a stall.
+type Ending uint8
+
+const (
+	NotEnded      Ending = 0
+	EndedByAccept Ending = 1 // somebody accepted
+	EndedByClose  Ending = 2 // the listener was closed or shut down, its queue purged
+	EndedByEmpty  Ending = 3 // the queue is empty, and nobody was seen to accept
+)
 
 // Wait is the time spent in the queue until the event, and whether it is
 // known. The kernel stores when a connection became ESTABLISHED a moment after
@@ -91,9 +102,15 @@ type State uint8
 
 const (
 	Established State = 1
+	SynSent     State = 2
 	SynRecv     State = 3
 	FinWait1    State = 4
+	FinWait2    State = 5
+	TimeWait    State = 6
 	Close       State = 7
 	CloseWaited State = 8
+	LastAck     State = 9
 	Listening   State = 10
+	Closing     State = 11
+	NewSynRecv  State = 12
 )
