@@ -1,0 +1,93 @@
+package ui
+
+import "unicode/utf8"
+
+// layout is the width of each column. What is longer pushes the rest of its
+// line to the right, so that nothing is cut that somebody may want to copy;
+// only the last column is cut, at the edge of a terminal.
+type layout struct {
+	clock    string // of the time column, for time.AppendFormat
+	time     int
+	listener int
+	peer     int
+	event    int
+	wait     int
+	depth    int
+	unread   int // 0: no such column
+	edge     int // columns of the terminal; 0: none, nothing is cut or wrapped
+	thread   bool
+}
+
+// layoutFor chooses by the width of the terminal, in columns; 0: not one.
+func layoutFor(width int) layout {
+	switch {
+	case width == 0 || width >= 150:
+		return layout{"15:04:05.000000", 15, 21, 21, 10, 8, 9, 7, width, true}
+	case width >= 110:
+		return layout{"15:04:05.000", 12, 15, 21, 10, 8, 9, 7, width, true}
+	default:
+		return layout{"15:04:05", 8, 14, 15, 10, 7, 7, 0, max(width, 40), false}
+	}
+}
+
+// appendColumns appends the line of column titles.
+func (l *layout) appendColumns(b []byte) []byte {
+	b = padRight(append(b, "TIME"...), len(b), l.time)
+	b = padRight(append(b, " LISTENER"...), len(b), l.listener+1)
+	b = padRight(append(b, " PEER"...), len(b), l.peer+1)
+	b = padRight(append(b, " EVENT"...), len(b), l.event+1)
+	b = appendRight(append(b, ' '), "WAIT", l.wait)
+	b = appendRight(append(b, ' '), "DEPTH", l.depth)
+	if l.unread > 0 {
+		b = appendRight(append(b, ' '), "UNREAD", l.unread)
+	}
+	return append(b, " BY"...)
+}
+
+// padRight pads what was appended since start to width.
+func padRight(b []byte, start, width int) []byte {
+	for n := utf8.RuneCount(b[start:]); n < width; n++ {
+		b = append(b, ' ')
+	}
+	return b
+}
+
+// appendRight appends text, right-aligned in width.
+func appendRight[T string | []byte](b []byte, text T, width int) []byte {
+	for n := utf8.RuneCountInString(string(text)); n < width; n++ {
+		b = append(b, ' ')
+	}
+	return append(b, text...)
+}
+
+// appendWrapped appends text broken between words, so that no line is longer
+// than edge; every line begins with indent. The last line has no line feed.
+func appendWrapped(b []byte, text, indent string, edge int) []byte {
+	column, empty := 0, true
+	b = append(b, indent...)
+	column = utf8.RuneCountInString(indent)
+	for len(text) > 0 {
+		word := text
+		for i := range len(text) {
+			if text[i] == ' ' {
+				word = text[:i]
+				break
+			}
+		}
+		text = text[min(len(word)+1, len(text)):]
+		width := utf8.RuneCountInString(word)
+		switch {
+		case empty:
+		case column+1+width > edge:
+			b = append(append(b, '\n'), indent...)
+			column = utf8.RuneCountInString(indent)
+		default:
+			b = append(b, ' ')
+			column++
+		}
+		b = append(b, word...)
+		column += width
+		empty = false
+	}
+	return b
+}

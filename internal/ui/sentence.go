@@ -1,0 +1,103 @@
+package ui
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/event"
+)
+
+// Mark begins whatever says that a client was not served.
+const Mark = "!!"
+
+// problemSentence says what happened to a connection that was not accepted
+// alive; empty for one that was, and for what is no connection.
+func problemSentence(e *event.Event) string {
+	text := ""
+	switch {
+	case e.Kind == event.CloseWait:
+		text = "CLOSE_WAIT before accept: the client hung up after waiting " + waited(e) + "; nobody has accepted it"
+	case e.Kind == event.Reset:
+		text = resetSentence(e)
+	case e.Kind == event.Purged:
+		text = "PURGED: the listener was closed after this client had waited " + waited(e) + "; it was never accepted"
+	case e.Kind == event.Accepted && e.State == event.CloseWaited:
+		text = "dead on accept: the client had hung up, the server has just accepted a dead peer"
+	case e.Kind == event.Accepted && e.State == event.Close:
+		text = "dead on accept: the connection had been reset, the server has just accepted a dead peer"
+	default:
+		return ""
+	}
+	if e.Flags&event.Recovered != 0 {
+		text += " (noticed late)"
+	}
+	return Mark + " " + text
+}
+
+func resetSentence(e *event.Event) string {
+	const still = "; accept() will return a dead peer"
+	switch {
+	case e.Flags&event.AfterFIN != 0:
+		return "RESET before accept: the client hung up, then reset, after waiting " + waited(e) + still
+	case e.Errno == uint16(unix.ECONNRESET), e.Errno == uint16(unix.EPIPE), e.Errno == 0:
+		return "RESET before accept: the client aborted after waiting " + waited(e) + still
+	case e.Errno == uint16(unix.ETIMEDOUT):
+		return "TIMED OUT before accept: the client stopped answering, after waiting " + waited(e) + still
+	default:
+		return fmt.Sprintf("CLOSED before accept (%s) after waiting %s%s", ErrnoName(e.Errno), waited(e), still)
+	}
+}
+
+func waited(e *event.Event) string {
+	wait, ok := e.Wait()
+	if !ok {
+		return "an unknown time"
+	}
+	return Duration(wait)
+}
+
+// ErrnoName is the symbol of an errno, "ECONNRESET".
+func ErrnoName(errno uint16) string {
+	if name := unix.ErrnoName(unix.Errno(errno)); name != "" {
+		return name
+	}
+	return fmt.Sprintf("errno %d", errno)
+}
+
+// acceptor is "python3[123/125]"; empty: not known.
+func appendAcceptor(b []byte, e *event.Event, thread bool) []byte {
+	if e.PID == 0 {
+		return b
+	}
+	b = appendClean(b, e.Comm.String())
+	if thread {
+		return fmt.Appendf(b, "[%d/%d]", e.PID, e.TID)
+	}
+	return fmt.Appendf(b, "[%d]", e.PID)
+}
+
+// appendClean appends a thread's name without anything that a terminal would
+// obey: any process may call itself anything.
+func appendClean(b []byte, name string) []byte {
+	for _, r := range name {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfffd {
+			r = '?'
+		}
+		b = append(b, string(r)...)
+	}
+	return b
+}
+
+// Clean is name without anything that a terminal would obey.
+func Clean(name string) string { return string(appendClean(nil, name)) }
+
+// places is how full a queue is: "12 of 128+1 places taken". A queue holds one
+// more than its backlog (sk_acceptq_is_full, include/net/sock.h, tests with >).
+func places(depth, backlog uint32) string {
+	return fmt.Sprintf("%s of %s+1 places taken", Count(depth), Count(backlog))
+}
+
+// ago is how long before now something was, in ns of one clock.
+func ago(now, then int64) time.Duration { return time.Duration(max(0, now-then)) }
