@@ -36,13 +36,26 @@ func Do(ns NS, fn func() error) error {
 	}
 	defer unix.Close(fd)
 
-	// A goroutine of its own, because a goroutine that ends while locked takes
-	// its thread with it: no other goroutine can ever run on a thread that is
-	// in the wrong namespace.
+	return onOtherThread(func() (error, bool) { return runInside(fd, ns, fn) })
+}
+
+// onOtherThread runs fn on a thread of its own that is not the process's first.
+// If fn says that the thread is not restored, no goroutine ever runs on it
+// again: a goroutine that ends while locked takes its thread with it.
+//
+// The first thread is different. It cannot end, and its namespace is what
+// /proc/PID/ns/net shows as the namespace of the whole process.
+func onOtherThread(fn func() (err error, restored bool)) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		err, restored := runInside(fd, ns, fn)
+		if unix.Gettid() == os.Getpid() {
+			err := onOtherThread(fn) // the first thread is taken meanwhile
+			runtime.UnlockOSThread()
+			result <- err
+			return
+		}
+		err, restored := fn()
 		if restored {
 			runtime.UnlockOSThread()
 		}

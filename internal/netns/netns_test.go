@@ -142,6 +142,9 @@ func TestDoRunsInsideAndComesBack(t *testing.T) {
 			if inside.Inode != ns.Inode {
 				return fmt.Errorf("in %v instead of %v", inside, ns)
 			}
+			if unix.Gettid() == os.Getpid() {
+				return errors.New("on the first thread, whose namespace is the process's for others")
+			}
 			ifaces, err := net.Interfaces()
 			if err != nil || len(ifaces) == 0 || ifaces[0].Flags&net.FlagUp != 0 {
 				return fmt.Errorf("a new namespace has one interface, down; got %v, %v", ifaces, err)
@@ -245,9 +248,23 @@ func TestCurrentOfAThreadThatLeft(t *testing.T) {
 		err error
 	}
 	results := make(chan result)
-	done := make(chan struct{})
+	done, left := make(chan struct{}), make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		// This may be the first thread, which cannot be thrown away, so it has
+		// to go home.
+		runtime.LockOSThread()
+		home, err := openNS("/proc/thread-self/ns/net")
+		if err != nil {
+			results <- result{err: err}
+			return
+		}
+		defer func() {
+			if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+				runtime.UnlockOSThread()
+			}
+			unix.Close(home)
+			close(left)
+		}()
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			results <- result{err: err}
 			return
@@ -257,7 +274,7 @@ func TestCurrentOfAThreadThatLeft(t *testing.T) {
 		<-done
 	}()
 	got := <-results
-	defer close(done)
+	defer func() { close(done); <-left }()
 	if got.err != nil {
 		t.Fatal(got.err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"strconv"
 	"testing"
 
@@ -19,9 +18,6 @@ import (
 // count is 20,000 CLOSE_WAIT, ACCEPTWATCH_BENCH_SOCKETS gives another; nearly as
 // many of the clients' FIN_WAIT2 exist for a minute.
 func BenchmarkDump(b *testing.B) {
-	if os.Geteuid() != 0 {
-		b.Skip("making a network namespace needs root")
-	}
 	sockets := 20_000
 	if s := os.Getenv("ACCEPTWATCH_BENCH_SOCKETS"); s != "" {
 		n, err := strconv.Atoi(s)
@@ -62,38 +58,15 @@ func BenchmarkDump(b *testing.B) {
 
 // crowd makes connections in a new network namespace and leaves them queued.
 func crowd(b *testing.B, connections int) netns.NS {
-	type made struct {
-		ns  netns.NS
-		err error
-	}
-	ready, done := make(chan made), make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		var fds []int
-		err := crowdHere(&fds, connections)
-		ns, err2 := netns.Current()
-		if err == nil {
-			err = err2
-		}
-		ready <- made{ns, err}
-		<-done
+	var fds []int
+	return inNewNS(b, func() error { return crowdHere(&fds, connections) }, func() {
 		for _, fd := range fds {
 			unix.Close(fd)
 		}
-		done <- struct{}{}
-	}()
-	m := <-ready
-	b.Cleanup(func() { done <- struct{}{}; <-done })
-	if m.err != nil {
-		b.Fatal(m.err)
-	}
-	return m.ns
+	})
 }
 
 func crowdHere(fds *[]int, connections int) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return err
-	}
 	up := func(fd int) error {
 		ifr, err := unix.NewIfreq("lo")
 		if err != nil {

@@ -2,14 +2,18 @@ package sockdiag
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/netns"
 )
 
 func TestMain(m *testing.M) {
@@ -165,4 +169,46 @@ func disconnect(fd int) error {
 		return errno
 	}
 	return nil
+}
+
+// inNewNS runs setup on a thread in a new network namespace, and tearDown when
+// the test ends. The thread goes home afterwards: it may be the first one, which
+// cannot be thrown away.
+func inNewNS(t testing.TB, setup func() error, tearDown func()) netns.NS {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("making a network namespace needs root")
+	}
+	type made struct {
+		ns  netns.NS
+		err error
+	}
+	ready, done, left := make(chan made, 1), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(left)
+		runtime.LockOSThread()
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			ready <- made{err: err}
+			return
+		}
+		defer unix.Close(home)
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			ready <- made{err: err}
+			return
+		}
+		ns, err := netns.Current()
+		ready <- made{ns, errors.Join(err, setup())}
+		<-done
+		tearDown()
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	m := <-ready
+	t.Cleanup(func() { close(done); <-left })
+	if m.err != nil {
+		t.Fatal(m.err)
+	}
+	return m.ns
 }

@@ -81,8 +81,8 @@ type Socket struct {
 	// link-local address it is the scope.
 	Ifindex uint32
 
-	// Cookie identifies the socket among all that its network namespace ever
-	// had; from 5.12 among those of all namespaces. 0 if there is none.
+	// Cookie identifies the socket among all since boot, in all network
+	// namespaces (sock_gen_cookie). 0 if there is none.
 	Cookie uint64
 
 	// Inode is that of the socket's file, 0 without one: see Unaccepted.
@@ -113,7 +113,7 @@ type Socket struct {
 	HasDrops bool
 
 	// CgroupID is the id of the cgroup (v2) that the socket was made in; 0 if
-	// not reported (before 5.9, or without CONFIG_SOCK_CGROUP_DATA).
+	// not reported (older kernels, or without CONFIG_SOCK_CGROUP_DATA).
 	CgroupID uint64
 
 	V6Only V6Only
