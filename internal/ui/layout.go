@@ -1,6 +1,9 @@
 package ui
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // layout is the width of each column. What is longer pushes the rest of its
 // line to the right, so that nothing is cut that somebody may want to copy;
@@ -61,26 +64,20 @@ func appendRight[T string | []byte](b []byte, text T, width int) []byte {
 }
 
 // appendWrapped appends text broken between words, so that no line is longer
-// than edge; every line begins with indent. The last line has no line feed.
-func appendWrapped(b []byte, text, indent string, edge int) []byte {
-	column, empty := 0, true
+// than edge; the first line begins with indent, the others with hanging. The
+// last line has no line feed. A number is never parted from its unit.
+func appendWrapped(b []byte, text, indent, hanging string, edge int) []byte {
 	b = append(b, indent...)
-	column = utf8.RuneCountInString(indent)
-	for len(text) > 0 {
-		word := text
-		for i := range len(text) {
-			if text[i] == ' ' {
-				word = text[:i]
-				break
-			}
-		}
-		text = text[min(len(word)+1, len(text)):]
+	column, empty := utf8.RuneCountInString(indent), true
+	for text != "" {
+		var word string
+		word, text = cutWord(text)
 		width := utf8.RuneCountInString(word)
 		switch {
 		case empty:
 		case column+1+width > edge:
-			b = append(append(b, '\n'), indent...)
-			column = utf8.RuneCountInString(indent)
+			b = append(append(b, '\n'), hanging...)
+			column = utf8.RuneCountInString(hanging)
 		default:
 			b = append(b, ' ')
 			column++
@@ -90,4 +87,18 @@ func appendWrapped(b []byte, text, indent string, edge int) []byte {
 		empty = false
 	}
 	return b
+}
+
+// cutWord takes the first word, with the unit that follows a number.
+func cutWord(text string) (word, rest string) {
+	word, rest, _ = strings.Cut(text, " ")
+	if word == "" || word[len(word)-1] < '0' || word[len(word)-1] > '9' {
+		return word, rest
+	}
+	unit, after, _ := strings.Cut(rest, " ")
+	switch strings.TrimRight(unit, ",;:.)") {
+	case "s", "ms", "µs", "ns":
+		return word + " " + unit, after
+	}
+	return word, rest
 }

@@ -37,7 +37,7 @@ func problemSentence(e *event.Event) string {
 }
 
 func resetSentence(e *event.Event) string {
-	const still = "; accept() will return a dead peer"
+	const still = "; accept() returns a dead peer"
 	switch {
 	case e.Flags&event.AfterFIN != 0:
 		return "RESET before accept: the client hung up, then reset, after waiting " + waited(e) + still
@@ -66,16 +66,23 @@ func ErrnoName(errno uint16) string {
 	return fmt.Sprintf("errno %d", errno)
 }
 
-// acceptor is "python3[123/125]"; empty: not known.
-func appendAcceptor(b []byte, e *event.Event, thread bool) []byte {
+// appendAcceptor appends "python3[123/125]", process and thread, or without
+// thread "python3[123]"; nothing if it is not known. In less than room columns
+// the name is cut and not the numbers; room 0: any.
+func appendAcceptor(b []byte, e *event.Event, thread bool, room int) []byte {
 	if e.PID == 0 {
 		return b
 	}
-	b = appendClean(b, e.Comm.String())
+	ids := fmt.Sprintf("[%d]", e.PID)
 	if thread {
-		return fmt.Appendf(b, "[%d/%d]", e.PID, e.TID)
+		ids = fmt.Sprintf("[%d/%d]", e.PID, e.TID)
 	}
-	return fmt.Appendf(b, "[%d]", e.PID)
+	start := len(b)
+	b = appendClean(b, e.Comm.String())
+	if room > 0 {
+		b = cut(b, start, max(room-len(ids), 1))
+	}
+	return append(b, ids...)
 }
 
 // appendClean appends a thread's name without anything that a terminal would

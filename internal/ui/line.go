@@ -1,0 +1,172 @@
+package ui
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"acceptwatch/internal/event"
+)
+
+// slowWait is the wait from which an accepted line is highlighted.
+const slowWait = time.Second
+
+// Line is an event with what only the state of all listeners knows of it.
+type Line struct {
+	*event.Event
+	Listener   netip.AddrPort // bound address; invalid: not known
+	LastAccept LastAccept     // of the listener, for Stall
+}
+
+// LastAccept is who accepted last, and when.
+type LastAccept struct {
+	Time     int64 // ns, CLOCK_MONOTONIC; 0: nobody was seen to accept
+	PID, TID uint32
+	Comm     event.Comm
+}
+
+// listener is what to show of the listener: its address as far as it is known,
+// or that of the connection's own end.
+func (l *Line) listener() netip.AddrPort {
+	if l.Listener.IsValid() {
+		return l.Listener
+	}
+	return l.Local
+}
+
+// isProblem says that somebody should look at this one.
+func (l *Line) isProblem() bool {
+	switch l.Kind {
+	case event.CloseWait, event.Reset, event.Purged, event.Stall:
+		return true
+	case event.Accepted:
+		return l.State.Dead()
+	}
+	return false
+}
+
+// renderer turns events into lines of text.
+type renderer struct {
+	layout
+	palette
+	wall func(int64) time.Time
+}
+
+// appendLine appends the line of an event, and what it says in words, with a
+// line feed. A problem too long for what is left of the line follows on lines
+// of its own.
+func (r *renderer) appendLine(b []byte, l *Line) []byte {
+	switch l.Kind {
+	case event.Stall, event.StallEnd, event.ListenerClosed:
+		return r.appendNotice(b, l)
+	}
+	words := problemSentence(l.Event)
+	s := plain
+	wait, known := l.Wait()
+	switch {
+	case words != "":
+		s = problem
+	case known && wait >= slowWait:
+		s = slow
+	}
+	b = r.append(b, s)
+	start := len(b)
+	b = r.appendCells(b, l)
+	if r.edge > 0 {
+		b = cut(b, start, r.edge)
+	}
+	switch {
+	case words == "":
+	case r.edge == 0 || utf8.RuneCount(b[start:])+1+utf8.RuneCountInString(words) <= r.edge:
+		b = append(append(b, ' '), words...)
+	default:
+		b = appendWrapped(append(b, '\n'), words, "   ", "   ", r.edge)
+	}
+	return append(r.end(b, s), '\n')
+}
+
+func (r *renderer) appendCells(b []byte, l *Line) []byte {
+	start := len(b)
+	b = padRight(r.wall(l.Time).AppendFormat(b, r.clock), start, r.time)
+	b = append(b, ' ')
+	b = padRight(appendAddr(b, l.listener()), len(b), r.listener)
+	b = append(b, ' ')
+	b = padRight(appendAddr(b, l.Peer), len(b), r.peer)
+	b = append(b, ' ')
+	b = padRight(append(b, l.Kind.String()...), len(b), r.event)
+
+	var cell [48]byte
+	b = appendRight(append(b, ' '), appendWait(cell[:0], l.Event), r.wait)
+	b = appendRight(append(b, ' '), appendDepth(cell[:0], l.Event), r.depth)
+	if r.unread > 0 {
+		b = appendRight(append(b, ' '), strconv.AppendUint(cell[:0], uint64(l.Unread), 10), r.unread)
+	}
+	if l.PID == 0 {
+		return b
+	}
+	b = append(b, ' ')
+	room := 0
+	if r.edge > 0 {
+		room = max(r.edge-utf8.RuneCount(b[start:]), 1)
+	}
+	return appendAcceptor(b, l.Event, r.thread, room)
+}
+
+func appendAddr(b []byte, a netip.AddrPort) []byte {
+	if !a.IsValid() {
+		return append(b, '?')
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).AppendTo(b)
+}
+
+// appendWait writes "0*" when accept() was faster than the kernel's note of
+// when the connection was queued, "-" when it is not known otherwise, and "~"
+// before what was sampled.
+func appendWait(b []byte, e *event.Event) []byte {
+	wait, known := e.Wait()
+	switch {
+	case !known && e.Kind == event.Accepted:
+		return append(b, "0*"...)
+	case !known:
+		return append(b, '-')
+	case e.Flags&event.Sampled != 0:
+		b = append(b, '~')
+	}
+	return AppendDuration(b, wait)
+}
+
+// appendDepth writes "12/128", or "-" if the queue's listener is not known.
+func appendDepth(b []byte, e *event.Event) []byte {
+	if !DepthKnown(e) {
+		return append(b, '-')
+	}
+	b = strconv.AppendUint(b, uint64(e.Depth), 10)
+	return strconv.AppendUint(append(b, '/'), uint64(e.Backlog), 10)
+}
+
+// DepthKnown says whether the event tells of the queue's depth and backlog: a
+// dead connection is still queued, so 0 means that its listener is not known,
+// as in an accept() entered before attach.
+func DepthKnown(e *event.Event) bool {
+	switch e.Kind {
+	case event.CloseWait, event.Reset, event.Queued:
+		return e.Depth != 0
+	case event.Accepted:
+		return e.Flags&event.EnteredBeforeAttach == 0 || e.Backlog != 0
+	}
+	return true
+}
+
+// cut ends the line that begins at start at the edge of the terminal.
+func cut(b []byte, start, edge int) []byte {
+	if utf8.RuneCount(b[start:]) <= edge {
+		return b
+	}
+	i := start
+	for range edge - 1 {
+		_, size := utf8.DecodeRune(b[i:])
+		i += size
+	}
+	return append(b[:i], "…"...)
+}

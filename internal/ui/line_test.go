@@ -1,0 +1,90 @@
+package ui
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"acceptwatch/internal/event"
+)
+
+// base is the wall clock of CLOCK_MONOTONIC 0 in tests.
+func wall(ns int64) time.Time {
+	return time.Date(2024, 5, 17, 14, 0, 0, 0, time.UTC).Add(time.Duration(ns))
+}
+
+func comm(name string) (c event.Comm) {
+	copy(c[:], name)
+	return c
+}
+
+func TestShow(t *testing.T) {
+	if os.Getenv("SHOW") == "" {
+		t.Skip()
+	}
+	for _, width := range []int{80, 120, 200, 0} {
+		r := renderer{layoutFor(width), palette{true}, wall}
+		b := append(r.appendColumns(nil), '\n')
+		for _, l := range sampleLines() {
+			b = r.appendLine(b, &l)
+		}
+		os.Stdout.Write(append(b, '\n'))
+	}
+}
+
+func sampleLines() []Line {
+	const second = int64(time.Second)
+	server := netip.MustParseAddrPort("127.0.0.1:8000")
+	make := func(kind event.Kind, at, wait int64, change func(e *event.Event)) Line {
+		e := &event.Event{
+			Kind: kind, Time: at, Queued: at - wait, ListenerID: 1, NetNS: 4026531840, Local: server,
+			Peer: netip.MustParseAddrPort("127.0.0.1:51234"), Depth: 12, Backlog: 128, Family: 2,
+			State: event.Established, Unread: 77,
+		}
+		if kind == event.Accepted {
+			e.PID, e.TID, e.Comm = 12345, 12345, comm("python3")
+		}
+		if change != nil {
+			change(e)
+		}
+		return Line{Event: e, Listener: server}
+	}
+	return []Line{
+		make(event.Accepted, 100*second+123456789, 1_240_000, func(e *event.Event) { e.Depth = 0 }),
+		make(event.Accepted, 101*second, 0, func(e *event.Event) { e.Queued = 0 }),
+		make(event.Accepted, 102*second, 41_200_000_000, nil),
+		make(event.Accepted, 102*second, 3_000_000, func(e *event.Event) { e.Flags = event.Sampled }),
+		make(event.CloseWait, 103*second, 41_200_000_000, func(e *event.Event) { e.State = event.CloseWaited }),
+		make(event.CloseWait, 103*second, 812_000, func(e *event.Event) {
+			e.State, e.Flags, e.Depth, e.Backlog = event.CloseWaited, event.Recovered, 0, 0
+		}),
+		make(event.Reset, 104*second, 3_210_000_000, func(e *event.Event) { e.State, e.Errno = event.Close, 104 }),
+		make(event.Reset, 104*second, 3_210_000_000, func(e *event.Event) {
+			e.State, e.Errno, e.Flags = event.Close, 32, event.AfterFIN
+		}),
+		make(event.Reset, 104*second, 3_210_000_000, func(e *event.Event) { e.State, e.Errno = event.Close, 110 }),
+		make(event.Reset, 104*second, 3_210_000_000, func(e *event.Event) { e.State, e.Errno = event.Close, 113 }),
+		make(event.Accepted, 105*second, 99_900_000_000, func(e *event.Event) { e.State = event.CloseWaited }),
+		make(event.Accepted, 105*second, 99_900_000_000, func(e *event.Event) { e.State = event.Close }),
+		make(event.Purged, 106*second, 125*second, nil),
+		make(event.Accepted, 107*second, 20_000, func(e *event.Event) {
+			e.Local = netip.MustParseAddrPort("[2001:db8::1]:443")
+			e.Peer = netip.MustParseAddrPort("[2001:db8:85a3::8a2e:370:7334]:65535")
+			e.Comm = comm("evil\x1b[2Jname")
+		}),
+		func() Line {
+			l := make(event.Stall, 108*second, second, nil)
+			l.Peer = netip.AddrPort{}
+			l.LastAccept = LastAccept{107 * second, 123, 125, comm("python3")}
+			return l
+		}(),
+		make(event.Stall, 108*second, 1500*second/1000, nil),
+		make(event.StallEnd, 150*second, 42*second, func(e *event.Event) {
+			e.Ended, e.PID, e.TID, e.Comm, e.Depth = event.EndedByAccept, 123, 125, comm("python3"), 11
+		}),
+		make(event.StallEnd, 150*second, 42*second, func(e *event.Event) { e.Ended, e.Depth = event.EndedByClose, 0 }),
+		make(event.StallEnd, 150*second, 42*second, func(e *event.Event) { e.Ended, e.Depth = event.EndedByEmpty, 0 }),
+		make(event.ListenerClosed, 151*second, 0, func(e *event.Event) { e.Depth = 0 }),
+	}
+}

@@ -1,0 +1,73 @@
+package ui
+
+import (
+	"strings"
+
+	"acceptwatch/internal/event"
+)
+
+// appendNotice appends what is about a listener and not about one connection,
+// as a sentence, with a line feed.
+func (r *renderer) appendNotice(b []byte, l *Line) []byte {
+	s := plain
+	switch l.Kind {
+	case event.Stall:
+		s = alarm
+	case event.StallEnd:
+		s = relief
+	}
+	label, words := noticeWords(l, r.renderTime)
+	text := string(r.wall(l.Time).AppendFormat(nil, r.clock)) + " " + label + " " + words
+	if r.edge > 0 {
+		text = string(appendWrapped(nil, text, "", "   ", r.edge))
+	}
+	// Painted last, because colour has no width.
+	before, after, _ := strings.Cut(text, label)
+	b = append(b, before...)
+	b = r.end(append(r.append(b, s), label...), s)
+	return append(append(b, after...), '\n')
+}
+
+func (r *renderer) renderTime(ns int64) string { return r.wall(ns).Format("15:04:05") }
+
+// noticeWords are the label, in capitals when somebody should look, and the
+// rest of the sentence.
+func noticeWords(l *Line, clock func(int64) string) (label, words string) {
+	listener := string(appendAddr(nil, l.listener()))
+	switch l.Kind {
+	case event.Stall:
+		words = listener + ": " + places(l.Depth, l.Backlog) + ", nobody has called accept() for " +
+			Duration(ago(l.Time, l.Queued))
+		if last := l.LastAccept; last.Time != 0 {
+			words += " (last accept by " + string(appendAcceptor(nil, &event.Event{
+				PID: last.PID, TID: last.TID, Comm: last.Comm}, true, 0)) + " at " + clock(last.Time) + ")"
+		} else {
+			words += " (no accept seen since the start)"
+		}
+		return "STALL", words
+	case event.StallEnd:
+		words = listener + ": after " + Duration(ago(l.Time, l.Queued)) + ", "
+		switch l.Ended {
+		case event.EndedByAccept:
+			if l.PID != 0 {
+				words += string(appendAcceptor(nil, l.Event, true, 0)) + " accepts again"
+			} else {
+				words += "somebody accepts again"
+			}
+		case event.EndedByClose:
+			words += "because the listener was closed"
+		default:
+			words += "because the queue is empty; nobody was seen to accept"
+		}
+		if l.Depth > 0 {
+			words += "; " + places(l.Depth, l.Backlog)
+		}
+		return "STALL-END", words
+	default:
+		words = listener
+		if l.Depth > 0 {
+			words += ": " + Plural(l.Depth, "connection") + " still queued, which nobody will serve"
+		}
+		return "listener closed", words
+	}
+}
