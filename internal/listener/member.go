@@ -1,0 +1,243 @@
+package listener
+
+import (
+	"slices"
+	"time"
+
+	"acceptwatch/internal/event"
+)
+
+// member is one listener: a socket, from the time that it is known until it
+// is closed and its last counts are in.
+type member struct {
+	id     uint64
+	row    *row
+	since  int64 // ns: known since
+	inode  uint32
+	family uint8
+	v6Only bool
+
+	depth     uint32
+	depthAt   int64 // ns: depth is as of
+	backlog   uint32
+	nonEmpty  int64 // ns: first seen with entries since it was seen without
+	emptiedAt int64 // ns: last seen without entries
+
+	lastAccept    int64   // ns; 0: none seen
+	nonEmptySince int64   // ns, by the kernel; 0: not seen
+	counted       bool    // it was in a sample
+	counts        Counted // of the last sample, without Waits
+	waits         *Histogram
+	attachByBooks uint64 // queued at attach, by the first sample
+
+	next     walked // the walk that goes on
+	last     walked // the last one that came to its end
+	walks    int    // that came to their end
+	walking  bool
+	attach   uint64  // first walk: entries queued before counting began
+	whole    bool    // first walk: it saw the whole queue
+	wholeAt  int64   // ns: the last walk that saw the whole queue
+	upcoming []int64 // ns: Queued of those at the head, known from the last walk
+
+	stalledSince int64 // ns; 0: not stalled
+	stalls       uint64
+	stalled      time.Duration // in stalls that are over
+	purging      bool
+	closed       bool
+	closedAt     int64 // ns
+	final        bool  // the last counts are in
+	updates      int   // since it was closed, without it
+}
+
+// memberFor is the listener of this ID, which is made if it is not known. It is
+// nil if it was closed before.
+func (t *Table) memberFor(id uint64, key Key, family uint8, at int64) *member {
+	if m := t.members[id]; m != nil {
+		return m
+	}
+	if id == 0 || t.closed.rows[id] != nil {
+		return nil
+	}
+	m := &member{id: id, since: at, family: family, row: t.rowFor(key)}
+	t.members[id] = m
+	t.joined = true
+	t.join(m)
+	return m
+}
+
+// setDepth takes the depth as of a time, unless a later one is known.
+func (m *member) setDepth(depth uint32, at int64) {
+	if at < m.depthAt {
+		return
+	}
+	m.depth, m.depthAt = depth, at
+	switch {
+	case depth == 0:
+		m.nonEmpty, m.emptiedAt, m.upcoming = 0, at, m.upcoming[:0]
+	case m.nonEmpty == 0:
+		m.nonEmpty = at
+	}
+}
+
+// forgetUpTo drops the entries that must have left the queue, because one that
+// was queued later, or then, has left it.
+func (m *member) forgetUpTo(queued int64) {
+	i := 0
+	for i < len(m.upcoming) && m.upcoming[i] <= queued {
+		i++
+	}
+	if i > 0 {
+		m.upcoming = m.upcoming[i:]
+	}
+}
+
+// filledAt is when the kernel saw the queue become non-empty, 0 if it did not,
+// or the queue was empty since.
+func (m *member) filledAt() int64 {
+	if m.nonEmptySince < m.emptiedAt {
+		return 0
+	}
+	return m.nonEmptySince
+}
+
+// oldest is when the entry at the head of the queue entered it, in ns; 0: not
+// known, or there is none.
+func (m *member) oldest() int64 {
+	if m.depth == 0 {
+		return 0
+	}
+	filled := m.filledAt()
+	// Queued is in whole µs: it may seem to be before.
+	i, _ := slices.BinarySearch(m.upcoming, filled-int64(time.Microsecond))
+	if i < len(m.upcoming) {
+		return m.upcoming[i]
+	}
+	if filled > m.lastAccept {
+		return filled
+	}
+	return 0
+}
+
+// waitingSince is since when the queue has had entries and nobody accepted, in
+// ns; 0 if it is empty. For a queue that had entries before the tracer was
+// attached, it is when the entry at its head entered it: at least since then,
+// it has not been empty.
+func (m *member) waitingSince() int64 {
+	if m.depth == 0 {
+		return 0
+	}
+	from := m.filledAt()
+	if from == 0 {
+		from = m.oldest()
+	}
+	if from == 0 {
+		from = m.nonEmpty
+	}
+	return max(from, m.lastAccept)
+}
+
+// count takes what a sample says. Counts only grow, so an older sample changes
+// nothing.
+func (m *member) count(c *Counted, at int64) {
+	had := m.counts
+	touched := c.Enqueued > had.Enqueued || c.Accepted > had.Accepted || c.Purged > had.Purged ||
+		c.LastAccept > had.LastAccept || c.NonEmptySince > had.NonEmptySince || c.Depth != had.Depth
+	now := *c
+	now.Waits = nil
+	now.Enqueued = max(c.Enqueued, had.Enqueued)
+	now.Accepted = max(c.Accepted, had.Accepted)
+	now.AcceptedCloseWait = max(c.AcceptedCloseWait, had.AcceptedCloseWait)
+	now.AcceptedReset = max(c.AcceptedReset, had.AcceptedReset)
+	now.Purged = max(c.Purged, had.Purged)
+	now.PurgedDead = max(c.PurgedDead, had.PurgedDead)
+	now.MaxWait = max(c.MaxWait, had.MaxWait)
+	now.Folded = c.Folded || had.Folded
+	m.counts = now
+	if c.Waits != nil {
+		m.waits = c.Waits.Clone()
+	}
+	m.lastAccept = max(m.lastAccept, c.LastAccept)
+	m.nonEmptySince = max(m.nonEmptySince, c.NonEmptySince)
+	// The kernel's depth is as of the last event that touched the listener:
+	// without a new one, a walk knows better.
+	if touched {
+		m.setDepth(c.Depth, at)
+	}
+	if touched || m.backlog == 0 {
+		m.backlog = c.Backlog
+	}
+	if c.Inode != 0 {
+		m.inode = c.Inode
+	}
+	if !m.counted {
+		m.counted = true
+		m.attachByBooks = uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged)-int64(now.Enqueued)))
+	}
+}
+
+// queuedAtAttach is how many were in the queue when counting began, and whether
+// that is known: by the first walk, or else by the books of the first sample.
+func (m *member) queuedAtAttach() (uint64, bool) {
+	switch {
+	case m.whole:
+		return m.attach, true
+	case m.counted:
+		return max(m.attach, m.attachByBooks), true
+	}
+	return m.attach, false
+}
+
+// close ends a listener. Its last counts are still to come.
+func (t *Table) close(m *member, at int64, emit func(*event.Event)) {
+	if m.closed {
+		return
+	}
+	m.closed, m.closedAt = true, at
+	if t.walking == m {
+		t.walking = nil
+	}
+	m.setDepth(0, max(at, m.depthAt))
+	if m.stalledSince != 0 {
+		t.endStall(m, at, event.EndedByClose, nil, emit)
+	}
+	m.row.open--
+	if m.row.open == 0 {
+		t.dead.removeAll(m.row)
+	}
+	t.closing = append(t.closing, m)
+	if len(t.closing) > maxClosing {
+		t.fold(t.closing[0])
+		t.closing = t.closing[1:]
+	}
+}
+
+// maxClosing bounds the listeners that wait for their last counts, and
+// waitForLast the samples that they wait for, in case these never come.
+const (
+	maxClosing  = 4096
+	waitForLast = 3
+)
+
+// closedIDs remembers the listeners that were closed last: late events and
+// repeated samples still name them.
+type closedIDs struct {
+	rows map[uint64]*row
+	ring []uint64
+	at   int
+}
+
+const maxClosedIDs = 1 << 14
+
+func (c *closedIDs) add(id uint64, r *row) {
+	if c.rows == nil {
+		c.rows = make(map[uint64]*row)
+	}
+	if len(c.ring) < maxClosedIDs {
+		c.ring = append(c.ring, id)
+	} else {
+		delete(c.rows, c.ring[c.at])
+		c.ring[c.at] = id
+		c.at = (c.at + 1) % maxClosedIDs
+	}
+	c.rows[id] = r
+}

@@ -1,0 +1,258 @@
+package listener
+
+import (
+	"container/list"
+	"net/netip"
+	"time"
+
+	"acceptwatch/internal/event"
+)
+
+// row is one bound address: the open listeners that share it, and the sum of
+// those that were closed. A queued connection is tied to its address only, so
+// deaths belong to the row.
+type row struct {
+	key     Key
+	members []*member
+	open    int           // of members: not closed
+	family  uint8         // of its last listener
+	mapped  bool          // one of its listeners is IPv6 and takes IPv4
+	inPast  *list.Element // in Table.past
+
+	closed uint64 // listeners
+	total  totals // of those closed
+	deaths AtAddress
+	dead   deadList // dead and still queued
+	// attachDead is how many were dead already when a first walk found them.
+	attachDead uint64
+}
+
+// totals are the counts of listeners, which can be summed.
+type totals struct {
+	enqueued, accepted, acceptedDead uint64
+	purged, purgedDead               uint64
+	atAttach                         uint64
+	attachNotKnown                   bool
+	stalls                           uint64
+	stalled                          time.Duration
+	lastAccept, maxWait              int64
+	waits                            *Histogram // never changed, only replaced
+	folded                           bool
+}
+
+func (m *member) totals(now int64) totals {
+	c := &m.counts
+	s := totals{
+		enqueued: c.Enqueued, accepted: c.Accepted, acceptedDead: c.AcceptedCloseWait + c.AcceptedReset,
+		purged: c.Purged, purgedDead: c.PurgedDead,
+		stalls: m.stalls, stalled: m.stalled,
+		lastAccept: m.lastAccept, maxWait: c.MaxWait,
+		waits: m.waits, folded: c.Folded,
+	}
+	atAttach, known := m.queuedAtAttach()
+	s.atAttach, s.attachNotKnown = atAttach, !known
+	if m.stalledSince != 0 {
+		s.stalled += time.Duration(max(0, now-m.stalledSince))
+	}
+	return s
+}
+
+func (s *totals) add(o *totals) {
+	s.enqueued += o.enqueued
+	s.accepted += o.accepted
+	s.acceptedDead += o.acceptedDead
+	s.purged += o.purged
+	s.purgedDead += o.purgedDead
+	s.atAttach += o.atAttach
+	s.attachNotKnown = s.attachNotKnown || o.attachNotKnown
+	s.stalls += o.stalls
+	s.stalled += o.stalled
+	s.lastAccept = max(s.lastAccept, o.lastAccept)
+	s.maxWait = max(s.maxWait, o.maxWait)
+	s.folded = s.folded || o.folded
+	switch {
+	case o.waits == nil:
+	case s.waits == nil:
+		s.waits = o.waits
+	default:
+		s.waits = s.waits.Clone()
+		s.waits.Merge(o.waits)
+	}
+}
+
+func (a *AtAddress) add(o AtAddress) {
+	a.CloseWait += o.CloseWait
+	a.Reset += o.Reset
+	a.ResetAfterFIN += o.ResetAfterFIN
+	a.Accepted += o.Accepted
+	a.AcceptedDead += o.AcceptedDead
+	a.Enqueued += o.Enqueued
+}
+
+// plain is the key with IPv4 as IPv4: an IPv6 socket holds it v4-mapped.
+func (k Key) plain() Key {
+	if k.Addr.Addr().Is4In6() {
+		k.Addr = netip.AddrPortFrom(k.Addr.Addr().Unmap(), k.Addr.Port())
+	}
+	return k
+}
+
+// rowFor is the row of a bound address, which is made if there is none.
+func (t *Table) rowFor(key Key) *row {
+	key = key.plain()
+	r := t.rows[key]
+	if r == nil {
+		r = &row{key: key}
+		t.rows[key] = r
+	}
+	return r
+}
+
+// join adds a new listener to its row.
+func (t *Table) join(m *member) {
+	r := m.row
+	r.members = append(r.members, m)
+	r.open++
+	r.family = m.family
+	delete(t.strays, r)
+	if r.inPast != nil {
+		t.past.Remove(r.inPast)
+		r.inPast = nil
+	}
+}
+
+// fold adds the counts of a closed listener to its row, and forgets it.
+func (t *Table) fold(m *member) {
+	r := m.row
+	s := m.totals(t.now)
+	r.total.add(&s)
+	r.closed++
+	for i, o := range r.members {
+		if o == m {
+			r.members = append(r.members[:i], r.members[i+1:]...)
+			break
+		}
+	}
+	delete(t.members, m.id)
+	t.closed.add(m.id, r)
+	if len(r.members) == 0 {
+		t.retire(r)
+	}
+}
+
+// retire keeps a row without listeners, as long as there is room.
+func (t *Table) retire(r *row) {
+	r.inPast = t.past.PushBack(r)
+	for t.past.Len() > t.opt.MaxRows {
+		t.rowsFolded++
+		if t.other == nil {
+			t.other = &row{}
+		}
+		t.absorb(t.other, t.past.Front().Value.(*row))
+	}
+}
+
+// absorb adds a row without listeners to another one, and forgets it.
+func (t *Table) absorb(into, r *row) {
+	into.closed += r.closed
+	into.total.add(&r.total)
+	into.deaths.add(r.deaths)
+	into.attachDead += r.attachDead
+	r.total, r.deaths = totals{}, AtAddress{}
+	t.dead.removeAll(r)
+	if r.inPast != nil {
+		t.past.Remove(r.inPast)
+		r.inPast = nil
+	}
+	delete(t.rows, r.key)
+	delete(t.strays, r)
+}
+
+// Place is where a connection was queued, as far as that can be told.
+type Place struct {
+	Key  Key    // the bound address
+	Open int    // open listeners that share it: a SO_REUSEPORT group if several
+	ID   uint64 // of the listener; 0: any of the group, or not known any more
+}
+
+// Resolve finds the listener of an event: by its ID, or else by its address as
+// the kernel would. It reports false if none is known.
+func (t *Table) Resolve(e *event.Event) (Place, bool) {
+	if e.ListenerID != 0 {
+		if m := t.members[e.ListenerID]; m != nil {
+			return Place{m.row.key, m.row.open, m.id}, true
+		}
+		if r := t.closed.rows[e.ListenerID]; r != nil {
+			return Place{r.key, r.open, e.ListenerID}, true
+		}
+	}
+	r := t.rowAt(e.NetNS, e.Local, e.Ifindex)
+	if r == nil || len(r.members) == 0 && r.closed == 0 {
+		return Place{}, false
+	}
+	p := Place{Key: r.key, Open: r.open}
+	if m := r.only(); m != nil {
+		p.ID = m.id
+	}
+	return p, true
+}
+
+// only is the row's open listener, if there is exactly one.
+func (r *row) only() *member {
+	if r == nil || r.open != 1 {
+		return nil
+	}
+	for _, m := range r.members {
+		if !m.closed {
+			return m
+		}
+	}
+	return nil
+}
+
+// memberOf is the listener of an event, nil if none or not one only is known.
+func (t *Table) memberOf(e *event.Event) *member {
+	if e.ListenerID != 0 {
+		return t.members[e.ListenerID]
+	}
+	return t.rowAt(e.NetNS, e.Local, e.Ifindex).only()
+}
+
+// rowAt finds the row of a connection's own end as the kernel finds a listener
+// (inet_lookup_listener and compute_score, net/ipv4/inet_hashtables.c): a
+// specific address before a wildcard, bound to the device before not bound,
+// IPv4 before an IPv6 wildcard that takes IPv4. A row with an open listener
+// goes before those without.
+func (t *Table) rowAt(netns uint32, local netip.AddrPort, ifindex uint32) *row {
+	addr, port := local.Addr().Unmap(), local.Port()
+	var closed *row
+	try := func(addr netip.Addr, mapped bool) *row {
+		for _, dev := range [2]uint32{ifindex, 0} {
+			r := t.rows[Key{netns, netip.AddrPortFrom(addr, port), dev}]
+			if r != nil && (!mapped || r.mapped) {
+				if r.open > 0 {
+					return r
+				}
+				if closed == nil {
+					closed = r
+				}
+			}
+			if ifindex == 0 {
+				break
+			}
+		}
+		return nil
+	}
+	if r := try(addr, false); r != nil {
+		return r
+	}
+	if addr.Is4() {
+		if r := try(netip.IPv4Unspecified(), false); r != nil {
+			return r
+		}
+	}
+	if r := try(netip.IPv6Unspecified(), addr.Is4()); r != nil {
+		return r
+	}
+	return closed
+}

@@ -1,0 +1,253 @@
+package listener
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Row is one bound address: the listeners that are open on it now, and the sum
+// of those that were. Counts are in connections, since counting began. What is
+// not known is 0 and said not to be known by the field next to it.
+type Row struct {
+	Key    Key
+	Other  bool   // all the addresses that were too many for rows of their own; Key is zero
+	ID     uint64 // of the listener; 0: none is open, or several are
+	Family uint8  // of the last listener; 0: none was ever known
+	V6Only bool
+	Inode  uint32 // of the listening socket; 0: not known, or several
+	Open   int    // listeners that are open
+	Closed uint64 // listeners that were closed
+	// Members are the open listeners if there are several (SO_REUSEPORT).
+	// Deaths belong to their row only; in each of them they are 0.
+	Members []Row
+
+	Time         int64  // ns, CLOCK_MONOTONIC: the row is as of
+	Depth        uint32 // entries in the queue, or queues
+	Backlog      uint32 // limit of the queue, or the sum of limits
+	OldestQueued int64  // ns: the entry at the head entered the queue; 0: not known, or none
+
+	Enqueued      uint64
+	Accepted      uint64
+	AcceptedDead  uint64 // of Accepted: were in CLOSE_WAIT or CLOSE
+	CloseWait     uint64 // reached CLOSE_WAIT before accept
+	Reset         uint64 // reached CLOSE before accept, after FIN too
+	ResetAfterFIN uint64 // of Reset: had been in CLOSE_WAIT
+	Purged        uint64
+	PurgedDead    uint64 // of Purged: were in CLOSE_WAIT or CLOSE
+
+	Wait   Waits
+	Folded bool // some waits are in a histogram shared with other rows
+
+	Unaccepted Unaccepted
+	LastAccept int64 // ns; 0: none seen
+
+	StalledSince int64 // ns: of the longest stall that goes on; 0: not stalled
+	Stalls       uint64
+	Stalled      time.Duration // in all stalls, up to Time
+
+	QueuedAtAttach uint64 // in the queue when counting began
+	DeadAtAttach   uint64 // of QueuedAtAttach: were dead when first looked at
+	AttachKnown    bool   // whether QueuedAtAttach is
+	Lost           uint64 // that the books miss: the size of Imbalance
+}
+
+// Waits are the waits of accepted connections.
+type Waits struct {
+	Count         uint64 // that the quantiles are of
+	P50, P90, P99 time.Duration
+	Max           time.Duration // exact; 0: none accepted
+	Histogram     *Histogram    // to read only; nil: not asked for
+}
+
+// Unaccepted is what is in a queue.
+type Unaccepted struct {
+	Known       bool  // a walk has looked
+	Walked      int64 // ns: of the last walk, the oldest one of a group
+	Established uint32
+	CloseWait   uint32 // known even if no walk has looked
+	Close       uint32 // known even if no walk has looked
+	SynRecv     uint32
+	NotLooked   uint32 // the walk did not get to these
+	Ages        Ages   // as of Walked, of those looked at
+}
+
+// Dead is the number of entries whose peer has given up.
+func (u *Unaccepted) Dead() uint32 { return u.CloseWait + u.Close }
+
+// Dead is the number of connections whose peer gave up before accept:
+// CLOSE_WAIT and then RST is one.
+func (r *Row) Dead() uint64 {
+	return r.CloseWait + r.Reset - min(r.Reset, r.ResetAfterFIN)
+}
+
+// Oldest is how long the entry at the head has been in the queue, and whether
+// that is known.
+func (r *Row) Oldest() (time.Duration, bool) {
+	return time.Duration(max(0, r.Time-r.OldestQueued)), r.OldestQueued != 0
+}
+
+// Imbalance is what the books miss: queued at attach + enqueued - accepted -
+// purged - still queued, in connections, and whether it can be told. It is 0
+// when every connection was counted in and out, but for those that moved while
+// the counts were read.
+func (r *Row) Imbalance() (int64, bool) {
+	return int64(r.QueuedAtAttach+r.Enqueued) - int64(r.Accepted+r.Purged+uint64(r.Depth)), r.AttachKnown
+}
+
+// Rows are all rows as of the latest event or sample, the worst first: stalled,
+// then by dead in the queue, how full the queue is, deaths, and p99 of waits.
+func (t *Table) Rows() []Row {
+	rows := make([]Row, 0, len(t.rows)+1)
+	for _, r := range t.rows {
+		rows = append(rows, t.view(r))
+	}
+	if t.other != nil {
+		o := t.view(t.other)
+		o.Other = true
+		rows = append(rows, o)
+	}
+	slices.SortFunc(rows, worse)
+	return rows
+}
+
+func worse(a, b Row) int {
+	return cmp.Or(
+		compareStalls(a.StalledSince, b.StalledSince),
+		cmp.Compare(b.Unaccepted.Dead(), a.Unaccepted.Dead()),
+		cmp.Compare(b.fill(), a.fill()),
+		cmp.Compare(b.Dead(), a.Dead()),
+		cmp.Compare(b.Wait.P99, a.Wait.P99),
+		cmp.Compare(b.Accepted, a.Accepted),
+		a.Key.compare(b.Key),
+		cmp.Compare(a.ID, b.ID))
+}
+
+// compareStalls puts the stall that began first before the others.
+func compareStalls(a, b int64) int {
+	if a == 0 || b == 0 {
+		return cmp.Compare(b, a)
+	}
+	return cmp.Compare(a, b)
+}
+
+// fill is how full the queue is: it holds one more than the backlog.
+func (r *Row) fill() float64 { return float64(r.Depth) / (float64(r.Backlog) + 1) }
+
+// view makes the row that others see.
+func (t *Table) view(r *row) Row {
+	v := Row{
+		Key: r.key, Family: r.family, Time: t.now, Open: r.open,
+		Closed:        r.closed + uint64(len(r.members)-r.open),
+		CloseWait:     r.deaths.CloseWait,
+		Reset:         r.deaths.Reset,
+		ResetAfterFIN: r.deaths.ResetAfterFIN,
+		DeadAtAttach:  r.attachDead,
+	}
+	sum := r.total
+	for _, m := range r.members {
+		own := m.totals(t.now)
+		sum.add(&own)
+		if m.closed {
+			continue
+		}
+		one := t.viewMember(m, &own)
+		v.Depth += one.Depth
+		v.Backlog += one.Backlog
+		if v.OldestQueued == 0 || one.OldestQueued != 0 && one.OldestQueued < v.OldestQueued {
+			v.OldestQueued = one.OldestQueued
+		}
+		if compareStalls(one.StalledSince, v.StalledSince) < 0 {
+			v.StalledSince = one.StalledSince
+		}
+		v.Unaccepted.add(&one.Unaccepted)
+		if r.open > 1 {
+			v.Members = append(v.Members, one)
+		} else {
+			v.ID, v.Inode, v.V6Only = one.ID, one.Inode, one.V6Only
+		}
+	}
+	slices.SortFunc(v.Members, worse)
+	v.setTotals(&sum)
+	v.Enqueued += r.deaths.Enqueued
+	v.Accepted += r.deaths.Accepted
+	v.AcceptedDead += r.deaths.AcceptedDead
+	v.Unaccepted.settle(v.Depth, r.dead.closeWait, r.dead.close)
+	v.setLost()
+	return v
+}
+
+func (t *Table) viewMember(m *member, own *totals) Row {
+	v := Row{
+		Key: m.row.key, ID: m.id, Family: m.family, V6Only: m.v6Only, Inode: m.inode, Open: 1,
+		Time: t.now, Depth: m.depth, Backlog: m.backlog, OldestQueued: m.oldest(),
+		StalledSince: m.stalledSince,
+	}
+	v.setTotals(own)
+	if w := &m.last; m.walks > 0 {
+		v.Unaccepted = Unaccepted{
+			Known: true, Walked: w.at, Ages: w.ages,
+			SynRecv:   w.states[inSynRecv],
+			NotLooked: w.depth - min(w.depth, w.looked),
+		}
+		v.Unaccepted.settle(m.depth, w.states[inCloseWait], w.states[inClose])
+	}
+	v.setLost()
+	return v
+}
+
+func (v *Row) setTotals(s *totals) {
+	v.Enqueued, v.Accepted, v.AcceptedDead = s.enqueued, s.accepted, s.acceptedDead
+	v.Purged, v.PurgedDead = s.purged, s.purgedDead
+	v.QueuedAtAttach, v.AttachKnown = s.atAttach, !s.attachNotKnown
+	v.Stalls, v.Stalled, v.LastAccept = s.stalls, s.stalled, s.lastAccept
+	v.Folded = s.folded
+	v.Wait = Waits{Max: time.Duration(s.maxWait), Histogram: s.waits}
+	if h := s.waits; h != nil {
+		v.Wait.Count = h.Count()
+		v.Wait.P50, v.Wait.P90, v.Wait.P99 = h.Quantile(0.5), h.Quantile(0.9), h.Quantile(0.99)
+		if most, known := h.Max(); known {
+			v.Wait.Max = max(v.Wait.Max, most)
+		}
+	}
+}
+
+func (v *Row) setLost() {
+	if off, known := v.Imbalance(); known {
+		v.Lost = uint64(max(off, -off))
+	}
+}
+
+// add sums what walks of several queues found. The states are settled after.
+func (u *Unaccepted) add(o *Unaccepted) {
+	if !o.Known {
+		return
+	}
+	if !u.Known || o.Walked < u.Walked {
+		u.Walked = o.Walked
+	}
+	u.Known = true
+	u.SynRecv += o.SynRecv
+	u.NotLooked += o.NotLooked
+	for i, n := range o.Ages {
+		u.Ages[i] += n
+	}
+}
+
+// settle makes the states sum up to the depth, which is newer than the walk:
+// those of which nothing else is known are established.
+func (u *Unaccepted) settle(depth, closeWait, closed uint32) {
+	take := func(n uint32) uint32 {
+		n = min(n, depth)
+		depth -= n
+		return n
+	}
+	u.Close = take(closed)
+	u.CloseWait = take(closeWait)
+	if !u.Known {
+		return
+	}
+	u.SynRecv = take(u.SynRecv)
+	u.NotLooked = take(u.NotLooked)
+	u.Established = depth
+}

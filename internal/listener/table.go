@@ -1,0 +1,180 @@
+package listener
+
+import (
+	"container/list"
+	"time"
+
+	"acceptwatch/internal/event"
+)
+
+// Options are the settings of a Table; zero values mean the defaults.
+type Options struct {
+	// StallAfter is how long nobody must accept from a non-empty queue for
+	// it to be a stall. Default: 1 s.
+	StallAfter time.Duration
+	// Start is when counting began, in ns of CLOCK_MONOTONIC: what entered a
+	// queue before was queued at attach. Default: the time of the first event
+	// or sample.
+	Start int64
+	// MaxRows is how many addresses without an open listener get a row of
+	// their own; the others share one. Default: 10,000.
+	MaxRows int
+	// MaxDead is how many dead connections that are still queued are told
+	// apart. Default: 1<<20.
+	MaxDead int
+}
+
+// Table is the state of all listeners, from the events and samples of one
+// source. Numbers come from samples only, since samples are exact even when
+// events are lost; events give what happened to single connections: who was
+// dead in a queue, what a walk found, who ended a stall. It has no clock: the
+// time is the latest that came in. It is not safe for concurrent use.
+type Table struct {
+	opt   Options
+	start int64 // ns: counting began
+	now   int64 // ns: the latest time that came in
+	// sampled is when the last sample was made, in ns.
+	sampled int64
+
+	members map[uint64]*member // by listener ID: open, or closed and not yet folded
+	closing []*member          // of members: closed
+	rows    map[Key]*row
+	past    list.List         // *row without a member, the longest first
+	strays  map[*row]struct{} // rows that never had a listener
+	other   *row              // what was in rows beyond MaxRows
+	closed  closedIDs
+	joined  bool // a listener became known since the last sample
+
+	walking   *member // whose entries come now
+	dead      deadSet
+	addresses map[Key]AtAddress // the last counts of each
+
+	losses      []Loss // of the last sample
+	rowsFolded  uint64
+	addressLost uint64
+
+	due     []*member   // scratch of Update
+	derived event.Event // scratch of emit
+}
+
+// New is an empty Table.
+func New(opt Options) *Table {
+	if opt.StallAfter <= 0 {
+		opt.StallAfter = time.Second
+	}
+	if opt.MaxRows <= 0 {
+		opt.MaxRows = 10_000
+	}
+	if opt.MaxDead <= 0 {
+		opt.MaxDead = 1 << 20
+	}
+	t := &Table{
+		opt:       opt,
+		start:     opt.Start,
+		members:   make(map[uint64]*member),
+		rows:      make(map[Key]*row),
+		strays:    make(map[*row]struct{}),
+		addresses: make(map[Key]AtAddress),
+	}
+	t.past.Init()
+	t.dead.max = opt.MaxDead
+	return t
+}
+
+// Apply takes the next event of the source. Events of different CPUs may come
+// in an order that is not that of their times. It calls emit, if not nil, with
+// what follows from the event and is to be shown before it, such as a
+// close_wait that was missed and that accept shows (Recovered), or what this
+// event ends (StallEnd); emit must not keep the event. Apply reports whether e
+// itself is news: it is not when it tells of a death that was already emitted
+// as Recovered.
+func (t *Table) Apply(e *event.Event, emit func(*event.Event)) (news bool) {
+	t.see(e.Time)
+	news = true
+	switch e.Kind {
+	case event.Accepted:
+		t.accepted(e, emit)
+	case event.CloseWait, event.Reset:
+		news = t.died(e, emit)
+	case event.Purged:
+		t.purged(e, emit)
+	case event.Listener:
+		t.walk(e)
+	case event.Queued:
+		t.queued(e, emit)
+	case event.ListenerClosed:
+		if m := t.members[e.ListenerID]; m != nil {
+			t.close(m, e.Time, emit)
+		}
+	}
+	return news
+}
+
+func (t *Table) see(at int64) {
+	t.now = max(t.now, at)
+	if t.start == 0 {
+		t.start = at
+	}
+}
+
+func (t *Table) accepted(e *event.Event, emit func(*event.Event)) {
+	m := t.memberOf(e)
+	if e.State.Dead() || t.dead.len() > 0 {
+		t.acceptedDead(e, m, emit)
+	}
+	if m == nil {
+		return
+	}
+	m.lastAccept = max(m.lastAccept, e.Time)
+	m.forgetUpTo(e.Queued)
+	if e.ListenerID != 0 { // otherwise the depth is not known
+		m.setDepth(e.Depth, e.Time)
+		if e.Backlog != 0 {
+			m.backlog = e.Backlog
+		}
+	}
+	if m.stalledSince != 0 && e.Time > m.stalledSince {
+		t.endStall(m, e.Time, event.EndedByAccept, e, emit)
+	}
+}
+
+// purged takes an entry out of a queue that is being emptied, which happens
+// only when its listener leaves LISTEN.
+func (t *Table) purged(e *event.Event, emit func(*event.Event)) {
+	if t.dead.len() > 0 {
+		id := identify(e)
+		if i := t.dead.find(&id); i != 0 {
+			t.dead.remove(i)
+			t.dead.leave(&id, e.Time)
+		}
+	}
+	m := t.members[e.ListenerID]
+	if m == nil {
+		return
+	}
+	m.purging = true
+	m.forgetUpTo(e.Queued)
+	m.setDepth(e.Depth, e.Time)
+	if m.stalledSince != 0 {
+		t.endStall(m, e.Time, event.EndedByClose, nil, emit)
+	}
+}
+
+// Losses is what was not seen or not kept so far: the source's own, as of the
+// last sample, and the table's. Losses of nothing are left out.
+func (t *Table) Losses() []Loss {
+	all := append([]Loss(nil), t.losses...)
+	for _, l := range []Loss{
+		{"dead_not_tracked", "dead connections in queues that were too many to tell apart; " +
+			"their accept or a walk may show them again as recovered", t.dead.refused},
+		{"listeners_folded", "addresses of closed listeners that were too many for rows of their own; " +
+			"they are counted together in one row", t.rowsFolded},
+		{"addresses_not_tracked", "local addresses that were too many to follow; " +
+			"deaths at them are in no row", t.addressLost},
+	} {
+		if l.Count > 0 {
+			all = append(all, l)
+		}
+	}
+	return all
+}

@@ -1,0 +1,134 @@
+package listener
+
+import (
+	"cmp"
+	"slices"
+
+	"acceptwatch/internal/event"
+)
+
+// maxAddresses bounds the local addresses whose deaths are followed.
+const maxAddresses = 1 << 17
+
+// Update takes the next sample; what it does not mention is as it was. It
+// copies what it keeps. It calls emit, if not nil, with the stalls that begin
+// and end; emit must not keep the event.
+func (t *Table) Update(s *Sample, emit func(*event.Event)) {
+	t.see(s.Time)
+	for i := range s.Listeners {
+		c := &s.Listeners[i]
+		if m := t.memberFor(c.ID, c.Key, c.Family, s.Time); m != nil {
+			m.setV6Only(c.V6Only)
+			m.count(c, s.Time)
+			m.final, m.updates = c.Closed, 0
+		}
+	}
+	// Before anything is closed: who died, died in an open listener's queue.
+	lost := uint64(0)
+	for _, a := range s.Addresses {
+		if !t.attribute(a, s.Time) {
+			lost++
+		}
+	}
+	t.addressLost = max(t.addressLost, lost)
+	t.adopt()
+	t.checkStalls(s.Time, emit)
+	for i := range s.Listeners {
+		if m := t.members[s.Listeners[i].ID]; m != nil && m.final {
+			t.close(m, s.Time, emit)
+		}
+	}
+	t.foldClosed()
+	t.losses = append(t.losses[:0], s.Losses...)
+	t.sampled = s.Time
+}
+
+// attribute gives what is new at an address to the listener there, or to a row
+// by itself if none is known. It reports false if there is no room to follow
+// the address.
+func (t *Table) attribute(a AtAddress, at int64) bool {
+	key := a.Key.plain()
+	had, ok := t.addresses[key]
+	if !ok && len(t.addresses) >= maxAddresses {
+		return false
+	}
+	grown := func(now, had uint64) uint64 { return max(now, had) - had }
+	more := AtAddress{
+		CloseWait:     grown(a.CloseWait, had.CloseWait),
+		Reset:         grown(a.Reset, had.Reset),
+		ResetAfterFIN: grown(a.ResetAfterFIN, had.ResetAfterFIN),
+		Accepted:      grown(a.Accepted, had.Accepted),
+		AcceptedDead:  grown(a.AcceptedDead, had.AcceptedDead),
+		Enqueued:      grown(a.Enqueued, had.Enqueued),
+	}
+	if more == (AtAddress{}) {
+		return true
+	}
+	had.add(more)
+	t.addresses[key] = had
+	r := t.rowAt(key.NetNS, key.Addr, key.Ifindex)
+	if r == nil {
+		r = t.rowFor(key)
+		t.strays[r] = struct{}{}
+		t.retire(r)
+	}
+	r.deaths.add(more)
+	// Such an accept may have been seen as an event, which knows when it was.
+	if m := r.only(); m != nil && more.Accepted > 0 && m.lastAccept <= t.sampled {
+		m.lastAccept = at
+	}
+	return true
+}
+
+// adopt gives what happened at addresses without a listener to the listeners
+// that became known since.
+func (t *Table) adopt() {
+	if !t.joined {
+		return
+	}
+	t.joined = false
+	for r := range t.strays {
+		if to := t.rowAt(r.key.NetNS, r.key.Addr, r.key.Ifindex); to != r && to.open > 0 {
+			t.absorb(to, r)
+		}
+	}
+}
+
+// checkStalls emits the stalls that begin and end, those of the longest first.
+func (t *Table) checkStalls(now int64, emit func(*event.Event)) {
+	t.due = t.due[:0]
+	for _, m := range t.members {
+		if t.isDue(m, now) {
+			t.due = append(t.due, m)
+		}
+	}
+	slices.SortFunc(t.due, func(a, b *member) int {
+		return cmp.Or(
+			cmp.Compare(cmp.Or(a.stalledSince, a.waitingSince()), cmp.Or(b.stalledSince, b.waitingSince())),
+			a.row.key.compare(b.row.key),
+			cmp.Compare(a.id, b.id))
+	})
+	for _, m := range t.due {
+		t.checkStall(m, now, emit)
+	}
+	clear(t.due)
+}
+
+func (k Key) compare(o Key) int {
+	return cmp.Or(k.Addr.Compare(o.Addr), cmp.Compare(k.NetNS, o.NetNS), cmp.Compare(k.Ifindex, o.Ifindex))
+}
+
+// foldClosed forgets the closed listeners whose last counts are in.
+func (t *Table) foldClosed() {
+	waiting := t.closing[:0]
+	for _, m := range t.closing {
+		m.updates++
+		if m.final || m.updates > waitForLast {
+			t.fold(m)
+		} else {
+			waiting = append(waiting, m)
+		}
+	}
+	clear(t.closing[len(waiting):])
+	t.closing = waiting
+}
