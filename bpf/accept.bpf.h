@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* accept() takes a connection out of the queue. The connection itself knows
+ * when it was queued (rcvq_space.time) and how deep the queue was then, so no
+ * map of start times is kept, and what was queued before attach is as exact as
+ * what came after. */
+#ifndef ACCEPTWATCH_ACCEPT_H
+#define ACCEPTWATCH_ACCEPT_H
+
+#include "address.bpf.h"
+#include "listener.bpf.h"
+
+static __always_inline __u64 wait_us(__u64 now, __u64 queued)
+{
+	__u64 now_us = now / 1000;
+
+	return queued && now_us > queued ? now_us - queued : 0;
+}
+
+static __always_inline void count_accept(struct listener *l, __u64 now, __u64 waited, __u8 state)
+{
+	__sync_fetch_and_add(&l->accepted, 1);
+	if (state == TCP_CLOSE_WAIT)
+		__sync_fetch_and_add(&l->accepted_close_wait, 1);
+	else if (state == TCP_CLOSE)
+		__sync_fetch_and_add(&l->accepted_reset, 1);
+	l->last_accept = now;
+	count_wait(l, waited);
+}
+
+/* This thread's accept() is seen at its exit, so it was not entered before. */
+static __always_inline void forget_accepting(void)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	bpf_map_delete_elem(&accepting, &tid);
+}
+
+/* sk gave child to this thread. */
+static __always_inline void accepted(struct sock *sk, struct sock *child)
+{
+	struct tcp_sock *tp;
+	struct listener *l;
+	struct event *e;
+	__u64 now, waited;
+	__u32 depth;
+
+	if (!wanted_of(sk, child))
+		return;
+	tp = tcp_sk(child);
+	if (!tp)
+		return;
+	now = bpf_ktime_get_ns();
+	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+		l = listener_of(sk);
+	} else {
+		lost(LOSS_LATE);
+		l = &others;
+	}
+	depth = READ(sk, sk_ack_backlog);
+	waited = wait_us(now, READ(tp, rcvq_space.time));
+	l->depth = depth;
+	count_accept(l, now, waited, READ(child, __sk_common.skc_state));
+	if (!makes(EVENT_ACCEPTED) || waited < cfg_min_wait_us)
+		return;
+	e = event_begin();
+	if (!e)
+		return;
+	event_fill(e, EVENT_ACCEPTED, now, child, tp);
+	e->listener = l->id;
+	e->depth = depth;
+	e->backlog = READ(sk, sk_max_ack_backlog);
+	event_acceptor(e);
+	event_end(e);
+}
+
+/* The same, when the listener itself cannot be read: its entry, if any. */
+static __always_inline void accepted_from_entry(struct listener *l, struct sock *child)
+{
+	struct tcp_sock *tp;
+	struct event *e;
+	__u64 now, waited;
+	__u8 state;
+
+	if (!wanted_child(child))
+		return;
+	tp = tcp_sk(child);
+	if (!tp)
+		return;
+	now = bpf_ktime_get_ns();
+	state = READ(child, __sk_common.skc_state);
+	waited = wait_us(now, READ(tp, rcvq_space.time));
+	if (l)
+		count_accept(l, now, waited, state);
+	else
+		count_address_accept(child, state);
+	if (!makes(EVENT_ACCEPTED) || waited < cfg_min_wait_us)
+		return;
+	e = event_begin();
+	if (!e)
+		return;
+	event_fill(e, EVENT_ACCEPTED, now, child, tp);
+	e->flags = EVENT_FLAG_ENTERED_BEFORE_ATTACH;
+	if (l) {
+		e->listener = l->id;
+		e->backlog = l->backlog;
+	}
+	event_acceptor(e);
+	event_end(e);
+}
+
+/* inet_csk_accept returned; child is NULL when it failed, EAGAIN included. */
+static __always_inline void handle_accept(struct sock *sk, struct sock *child)
+{
+	if (entered_before_attach)
+		forget_accepting();
+	if (child)
+		accepted(sk, child);
+}
+
+/* security_sock_graft: accept() gives the connection its descriptor. It passes
+ * for the calls in the map accepting, whose exit is not seen. */
+static __always_inline void handle_graft(struct sock *child)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 *found, key;
+
+	found = bpf_map_lookup_elem(&accepting, &tid);
+	if (!found)
+		return;
+	key = *found;
+	bpf_map_delete_elem(&accepting, &tid);
+#ifdef ACCEPTWATCH_KPROBE
+	if (key && tcp_sk(child)) {
+		accepted((struct sock *)key, child);
+		return;
+	}
+#endif
+	accepted_from_entry(key ? bpf_map_lookup_elem(&listeners, &key) : NULL, child);
+}
+
+#endif

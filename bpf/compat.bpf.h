@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* Where kernels and program types differ, and nowhere else: each difference
+ * has one accessor here. */
+#ifndef ACCEPTWATCH_COMPAT_H
+#define ACCEPTWATCH_COMPAT_H
+
+#include "vmlinux.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+/* One source, two objects. Tracing programs (fentry, fexit, tp_btf, iter) read
+ * typed pointers by plain loads: cheap, and permitted where
+ * bpf_probe_read_kernel is refused (lockdown=confidentiality). Kprobes get
+ * bare registers and must ask the helper. */
+#ifdef ACCEPTWATCH_KPROBE
+#define READ(ptr, field) BPF_CORE_READ(ptr, field)
+#define READ_BITS(ptr, field) BPF_CORE_READ_BITFIELD_PROBED(ptr, field)
+#else
+#define READ(ptr, field) ((ptr)->field)
+#define READ_BITS(ptr, field) BPF_CORE_READ_BITFIELD(ptr, field)
+#endif
+
+/* NULL unless it is a TCP socket. */
+static __always_inline struct tcp_sock *tcp_sk(void *sk)
+{
+#ifdef ACCEPTWATCH_KPROBE
+	__u16 family = READ((struct sock *)sk, __sk_common.skc_family);
+
+	if (family != AF_INET && family != AF_INET6)
+		return NULL;
+	return READ((struct sock *)sk, sk_protocol) == IPPROTO_TCP ? sk : NULL;
+#else
+	return bpf_skc_to_tcp_sock(sk);
+#endif
+}
+
+/* sk_ino keeps the inode number in the socket from 6.18 on (net/core/sock.c);
+ * before, it is reached through the file, which the socket of a kernel
+ * listener lacks. */
+struct sock___v6_18 {
+	unsigned long sk_ino;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u32 listener_inode(struct sock *sk)
+{
+	struct sock___v6_18 *newer = (void *)sk;
+	struct socket *socket;
+	struct file *file;
+	struct inode *inode;
+
+	if (bpf_core_field_exists(newer->sk_ino))
+		return READ(newer, sk_ino);
+	socket = READ(sk, sk_socket);
+	if (!socket)
+		return 0;
+	file = READ(socket, file);
+	if (!file)
+		return 0;
+	inode = READ(file, f_inode);
+	return inode ? READ(inode, i_ino) : 0;
+}
+
+/* A cgroup names those above it by id before 6.1, by pointer since
+ * (include/linux/cgroup-defs.h). The socket of 5.10 keeps a tagged word, that
+ * of 6.1 a plain pointer to its cgroup: struct sock_cgroup_data, same file. */
+struct cgroup___v6_1 {
+	struct cgroup *ancestors[0];
+} __attribute__((preserve_access_index));
+
+struct cgroup___pre_v6_1 {
+	__u64 ancestor_ids[0];
+} __attribute__((preserve_access_index));
+
+struct sock_cgroup_data___v5_10 {
+	__u64 val;
+} __attribute__((preserve_access_index));
+
+#define CGROUP_LEVELS 32
+
+static __always_inline __u64 ancestor_id(struct cgroup *cgroup, int level)
+{
+	struct cgroup *above = NULL;
+	__u64 id = 0;
+
+	if (bpf_core_field_exists(((struct cgroup___v6_1 *)0)->ancestors)) {
+		bpf_probe_read_kernel(&above, sizeof(above),
+				      &((struct cgroup___v6_1 *)cgroup)->ancestors[level]);
+		return above ? BPF_CORE_READ(above, kn, id) : 0;
+	}
+	bpf_probe_read_kernel(&id, sizeof(id),
+			      &((struct cgroup___pre_v6_1 *)cgroup)->ancestor_ids[level]);
+	return id;
+}
+
+/* Is the socket in this cgroup, or in one below it? */
+static __always_inline bool in_cgroup(struct sock *sk, __u64 id)
+{
+	struct sock_cgroup_data___v5_10 *tagged = (void *)&sk->sk_cgrp_data;
+	struct cgroup *cgroup = NULL;
+	int level;
+
+	if (bpf_core_field_exists(tagged->val)) {
+		bpf_probe_read_kernel(&cgroup, sizeof(cgroup), &tagged->val);
+		if ((__u64)cgroup & 1)
+			return false;
+	} else {
+		bpf_probe_read_kernel(&cgroup, sizeof(cgroup), &sk->sk_cgrp_data.cgroup);
+	}
+	if (!cgroup)
+		return false;
+	level = BPF_CORE_READ(cgroup, level);
+	for (int i = 0; i < CGROUP_LEVELS && i <= level; i++)
+		if (ancestor_id(cgroup, i) == id)
+			return true;
+	return false;
+}
+
+/* An MPTCP subflow; the member is there with CONFIG_MPTCP only. */
+static __always_inline bool is_mptcp(struct tcp_sock *tp)
+{
+	return bpf_core_field_exists(tp->is_mptcp) && READ(tp, is_mptcp);
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* A connection dies in the queue. This runs five to nine times for each
+ * connection of the host, so the cheapest tests come first. */
+#ifndef ACCEPTWATCH_STATE_H
+#define ACCEPTWATCH_STATE_H
+
+#include "address.bpf.h"
+
+/* Only a connection that was never accepted is in ESTABLISHED or CLOSE_WAIT
+ * without a socket: close() leaves both states at once, and marks it dead. */
+static __always_inline bool unaccepted(struct sock *sk)
+{
+	return !READ(sk, sk_socket) && !(READ(sk, __sk_common.skc_flags) & 1 << SOCK_DEAD);
+}
+
+static __always_inline void count_death(struct sock *sk, int state, __u8 old)
+{
+	struct address_counts *counts = address_of(sk);
+
+	if (state == TCP_CLOSE_WAIT) {
+		__sync_fetch_and_add(&counts->close_wait, 1);
+		return;
+	}
+	__sync_fetch_and_add(&counts->reset, 1);
+	if (old == TCP_CLOSE_WAIT)
+		__sync_fetch_and_add(&counts->reset_after_fin, 1);
+}
+
+/* The change is about to happen: sk_state is still the old one. */
+static __always_inline void handle_state(struct sock *sk, int state)
+{
+	struct tcp_sock *tp;
+	struct event *e;
+	int error = 0;
+	__u8 old;
+
+	if (state != TCP_CLOSE_WAIT && state != TCP_CLOSE)
+		return;
+	if (!unaccepted(sk))
+		return;
+	old = READ(sk, __sk_common.skc_state);
+	if (old != TCP_ESTABLISHED && old != TCP_CLOSE_WAIT)
+		return;
+	if (!wanted_child(sk))
+		return;
+	tp = tcp_sk(sk);
+	if (!tp || is_mptcp(tp))
+		return;
+	if (state == TCP_CLOSE) {
+		/* No error: the listener is closing, handle_forget sees it. */
+		error = READ(sk, sk_err);
+		if (!error)
+			return;
+	}
+	count_death(sk, state, old);
+	if (!makes(state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT))
+		return;
+	e = event_begin();
+	if (!e)
+		return;
+	event_fill(e, state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT, bpf_ktime_get_ns(), sk, tp);
+	e->state = state;
+	e->error = error;
+	if (old == TCP_CLOSE_WAIT)
+		e->flags = EVENT_FLAG_AFTER_FIN;
+	event_end(e);
+}
+
+/* restricted mode: nothing else sees what enters the queue. */
+static __always_inline void count_enqueue(struct sock *sk, int old, int state)
+{
+	struct address_counts *counts;
+
+	if (old != TCP_SYN_RECV || state != TCP_ESTABLISHED || !unaccepted(sk) || !wanted_child(sk))
+		return;
+	counts = address_of(sk);
+	__sync_fetch_and_add(&counts->enqueued, 1);
+}
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: (MIT OR GPL-2.0) */
+/* Listeners and what is in their queues, now. The socket iterator visits
+ * listeners first; user space stops reading at the first other socket, which
+ * this marks by a byte of output. */
+#ifndef ACCEPTWATCH_WALK_H
+#define ACCEPTWATCH_WALK_H
+
+#include "listener.bpf.h"
+
+/* How many entries of one queue a walk looks at. Without bpf_loop (before
+ * 5.17) the verifier follows every turn of the loop, which bounds it. */
+#define WALK_LOOP 65536
+#define WALK_BOUNDED 512
+
+struct walk {
+	struct request_sock *req;
+	struct sock *listener;
+	__u64 id;
+	__u64 now;
+	__u32 depth;
+	__u32 backlog;
+};
+
+/* One entry; returns whether another may follow. */
+static __always_inline bool walk_entry(struct walk *w)
+{
+	struct request_sock *req = w->req;
+	struct tcp_sock *tp;
+	struct sock *child;
+	struct event *e;
+
+	/* On 5.10 the queue may change under the walk, and a request_sock may have
+	 * found another use. */
+	if (!req || READ(req, __req_common.skc_listener) != w->listener)
+		return false;
+	child = READ(req, sk);
+	w->req = READ(req, dl_next);
+	if (!child)
+		return true;
+	tp = tcp_sk(child);
+	if (!tp)
+		return true;
+	e = event_begin();
+	if (!e)
+		return true;
+	event_fill(e, EVENT_QUEUED, w->now, child, tp);
+	e->listener = w->id;
+	e->depth = w->depth;
+	e->backlog = w->backlog;
+	event_end(e);
+	return true;
+}
+
+static long walk_turn(__u32 index, struct walk *w)
+{
+	return walk_entry(w) ? 0 : 1;
+}
+
+static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct tcp_sock *tp;
+	struct listener *l;
+	struct walk w = {};
+	struct event *e;
+	struct sock *sk;
+	__u8 none = 0;
+
+	if (!skc)
+		return;
+	if (READ(skc, skc_state) != TCP_LISTEN) {
+		bpf_seq_write(ctx->meta->seq, &none, sizeof(none));
+		return;
+	}
+	tp = tcp_sk(skc);
+	if (!tp)
+		return;
+	sk = (struct sock *)tp;
+	if (!wanted_listener(sk))
+		return;
+	l = listener_of(sk);
+	if (l->inode != listener_inode(sk) || l->port != port_of(sk)) {
+		/* Memory of a listener whose end was not seen. */
+		listener_closed(sk);
+		l = listener_of(sk);
+	}
+	w.listener = sk;
+	w.id = l->id;
+	w.now = bpf_ktime_get_ns();
+	w.depth = READ(sk, sk_ack_backlog);
+	w.backlog = READ(sk, sk_max_ack_backlog);
+	w.req = READ(tp, inet_conn.icsk_accept_queue.rskq_accept_head);
+	l->depth = w.depth;
+	l->backlog = w.backlog;
+	e = event_begin();
+	if (e) {
+		event_fill(e, EVENT_LISTENER, w.now, sk, tp);
+		e->queued = 0;
+		e->listener = w.id;
+		e->depth = w.depth;
+		e->depth_at_entry = 0;
+		e->backlog = w.backlog;
+		e->unread = 0;
+		e->inode = l->inode;
+		e->peer_port = 0;
+		if (l->v6only)
+			e->flags |= EVENT_FLAG_V6ONLY;
+		if (w.depth > (loop ? WALK_LOOP : WALK_BOUNDED))
+			e->flags |= EVENT_FLAG_WALK_CUT;
+		event_end(e);
+	}
+	if (loop) {
+		bpf_loop(WALK_LOOP, walk_turn, &w, 0);
+		return;
+	}
+	for (int i = 0; i < WALK_BOUNDED; i++)
+		if (!walk_entry(&w))
+			break;
+}
+
+#endif

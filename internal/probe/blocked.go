@@ -1,0 +1,143 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"acceptwatch/internal/owner"
+)
+
+// A thread that blocks in accept() since before attach entered it past the
+// hooks, so its return is not seen (an fexit runs only for calls that passed
+// the patched entry). security_sock_graft sees it. The map accepting names
+// these threads; fexit takes a thread out that it has seen after all.
+
+// pruneEvery is how often threads that are gone are looked for.
+const pruneEvery = 5 * time.Second
+
+// blockedThreads are the threads whose next return from accept() only the
+// graft hook sees.
+type blockedThreads struct {
+	accepting *ebpf.Map
+	left      map[uint32]int // thread id to process id
+	checked   time.Time
+
+	uninspected uint64 // processes that could not be looked into
+}
+
+// findBlocked looks for threads inside accept() after the hooks are in place:
+// one that entered between the attach and this look is taken out by fexit.
+func (t *Tracer) findBlocked() (*blockedThreads, error) {
+	if !t.plan.has(RoleGraft) && t.plan.Mode != Kprobe {
+		return nil, nil
+	}
+	sockets := map[uint32]uint64{}
+	inodes := map[uint32]struct{}{}
+	err := t.counts.eachSocket(func(socket uint64, l *tracingListener) error {
+		sockets[l.Inode] = socket
+		inodes[l.Inode] = struct{}{}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	delete(inodes, 0)
+	b := &blockedThreads{accepting: t.coll.Maps[tracingMapAccepting], left: map[uint32]int{}, checked: time.Now()}
+	if t.plan.Mode == Fentry {
+		// From here on fexit takes out the threads that it sees.
+		if err := t.coll.Variables[tracingVarEnteredBeforeAttach].Set(uint32(1)); err != nil {
+			return nil, fmt.Errorf("announce threads that block in accept(): %w", err)
+		}
+	}
+	threads, uninspected, err := blockedInAccept(inodes)
+	if err != nil {
+		return nil, fmt.Errorf("find threads that block in accept(): %w", err)
+	}
+	b.uninspected = uint64(uninspected)
+	for _, thread := range threads {
+		tid := uint32(thread.TID)
+		// Kprobe mode has already noted the threads that entered since.
+		err := b.accepting.Update(tid, sockets[thread.Inode], ebpf.UpdateNoExist)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			return nil, fmt.Errorf("note thread %d, which blocks in accept(): %w", tid, err)
+		}
+		b.left[tid] = thread.PID
+	}
+	return b, nil
+}
+
+// blockedInAccept asks the processes that hold the listeners; uninspected is
+// how many would not be looked into.
+func blockedInAccept(inodes map[uint32]struct{}) (threads []owner.Thread, uninspected int, err error) {
+	var scanner owner.Scanner
+	holders, report, err := scanner.Scan(inodes)
+	if err != nil {
+		return nil, 0, err
+	}
+	pids := map[int]bool{}
+	for _, processes := range holders {
+		for _, p := range processes {
+			pids[p.PID] = true
+		}
+	}
+	threads, inside, err := scanner.BlockedInAccept(slices.Collect(maps.Keys(pids)))
+	return threads, report.Denied + inside.Denied, err
+}
+
+func (b *blockedThreads) empty() bool { return len(b.left) == 0 }
+
+// prune forgets the threads that the programs took out, and those that ended.
+func (b *blockedThreads) prune(now time.Time) error {
+	if now.Sub(b.checked) < pruneEvery {
+		return nil
+	}
+	b.checked = now
+	for tid, pid := range b.left {
+		var socket uint64
+		err := b.accepting.Lookup(tid, &socket)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			delete(b.left, tid)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look up thread %d: %w", tid, err)
+		}
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, tid)); errors.Is(err, fs.ErrNotExist) {
+			if err := b.accepting.Delete(tid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("forget thread %d: %w", tid, err)
+			}
+			delete(b.left, tid)
+		}
+	}
+	return nil
+}
+
+// stopBlocked takes the graft hook away, when nobody needs it any more.
+func (t *Tracer) stopBlocked() error {
+	t.blocked = nil
+	if t.plan.Mode != Fentry {
+		return nil
+	}
+	if err := t.coll.Variables[tracingVarEnteredBeforeAttach].Set(uint32(0)); err != nil {
+		return fmt.Errorf("announce that no thread blocks in accept() since before attach: %w", err)
+	}
+	kept := t.links[:0]
+	for _, l := range t.links {
+		if l.role == RoleGraft {
+			if err := l.Close(); err != nil {
+				return fmt.Errorf("detach from %s: %w", l.symbol, err)
+			}
+			continue
+		}
+		kept = append(kept, l)
+	}
+	t.links = kept
+	return nil
+}

@@ -1,0 +1,308 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/listener"
+)
+
+const (
+	firstHistogram  = uint32(tracingHistogramSlotFIRST_HISTOGRAM)
+	sharedHistogram = uint32(tracingHistogramSlotSHARED_HISTOGRAM)
+
+	// harvestEvery bounds how much a bucket's 32 bits count between two reads:
+	// they would have to go round once to lose anything.
+	harvestEvery = 10 * time.Minute
+
+	batch = 512 // entries of a map read by one system call
+)
+
+// counts reads what the kernel counts. Counts in the kernel only grow; those
+// of a closed listener are taken out once and handed over once.
+type counts struct {
+	coll         *ebpf.Collection
+	onlyQueueAdd bool // both carriers see the same connections
+	waits        map[uint64]*harvested
+	shared       *harvested
+	harvestedAt  time.Time
+	closed       []listener.Counted // taken out, not yet handed over
+
+	// buffers of batched reads
+	sockets    []uint64
+	listeners  []tracingListener
+	keys       []tracingAddress
+	atAddress  []tracingAddressCounts
+	histograms tracingHistogram
+}
+
+// harvested is the histogram of a listener, free of the kernel's 32 bits.
+type harvested struct {
+	last  tracingHistogram
+	total listener.Histogram
+}
+
+func newCounts(coll *ebpf.Collection) counts {
+	return counts{
+		coll:        coll,
+		waits:       map[uint64]*harvested{},
+		shared:      &harvested{},
+		harvestedAt: time.Now(),
+		sockets:     make([]uint64, batch),
+		listeners:   make([]tracingListener, batch),
+		keys:        make([]tracingAddress, batch),
+		atAddress:   make([]tracingAddressCounts, batch),
+	}
+}
+
+// read takes a sample without losses.
+func (c *counts) read(waits bool) (*listener.Sample, error) {
+	s := &listener.Sample{Time: monotonic()}
+	if time.Since(c.harvestedAt) > harvestEvery {
+		waits = true
+	}
+	if waits {
+		c.harvestedAt = time.Now()
+		if _, err := c.harvest(c.shared, sharedHistogram); err != nil {
+			return nil, err
+		}
+	}
+	err := c.eachListener(func(l *tracingListener) error {
+		counted := c.counted(l)
+		if waits && l.Histogram != 0 {
+			if err := c.addWaits(&counted, l); err != nil {
+				return err
+			}
+		}
+		s.Listeners = append(s.Listeners, counted)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.takeClosed(); err != nil {
+		return nil, err
+	}
+	s.Listeners = append(s.Listeners, c.closed...)
+	c.closed = nil
+	if err := c.eachAddress(func(a listener.AtAddress) { s.Addresses = append(s.Addresses, a) }); err != nil {
+		return nil, err
+	}
+	if err := c.addOthers(s); err != nil {
+		return nil, err
+	}
+	withoutCanary(s)
+	return s, nil
+}
+
+func (c *counts) counted(l *tracingListener) listener.Counted {
+	enqueued := l.EnqueuedQueueAdd
+	if !c.onlyQueueAdd {
+		enqueued += l.EnqueuedHashdance
+	}
+	return listener.Counted{
+		ID:                l.Id,
+		Key:               listener.Key{NetNS: l.Netns, Addr: netip.AddrPortFrom(addrOf(l.Family, l.Addr), l.Port), Ifindex: l.Ifindex},
+		Family:            l.Family,
+		V6Only:            l.V6only != 0,
+		Inode:             l.Inode,
+		Depth:             l.Depth,
+		Backlog:           l.Backlog,
+		Enqueued:          enqueued,
+		Accepted:          l.Accepted,
+		AcceptedCloseWait: l.AcceptedCloseWait,
+		AcceptedReset:     l.AcceptedReset,
+		Purged:            l.Purged,
+		PurgedDead:        l.PurgedDead,
+		LastAccept:        int64(l.LastAccept),
+		NonEmptySince:     int64(l.NonemptySince),
+		MaxWait:           int64(l.MaxWait) * 1000,
+		Folded:            l.Histogram == sharedHistogram,
+	}
+}
+
+// addWaits reads the listener's histogram, or refers it to the shared one.
+func (c *counts) addWaits(counted *listener.Counted, l *tracingListener) error {
+	if l.Histogram == sharedHistogram {
+		counted.Waits = &c.shared.total
+		return nil
+	}
+	h := c.waits[l.Id]
+	if h == nil {
+		h = &harvested{}
+		c.waits[l.Id] = h
+	}
+	total, err := c.harvest(h, l.Histogram)
+	counted.Waits = total
+	return err
+}
+
+func (c *counts) harvest(h *harvested, slot uint32) (*listener.Histogram, error) {
+	if err := c.coll.Maps[tracingMapHistograms].Lookup(slot, &c.histograms); err != nil {
+		return nil, fmt.Errorf("read histogram %d: %w", slot, err)
+	}
+	var added [len(h.last.Buckets)]uint32
+	for i, now := range c.histograms.Buckets {
+		added[i] = now - h.last.Buckets[i]
+	}
+	h.last = c.histograms
+	h.total.AddBuckets(added[:])
+	return &h.total, nil
+}
+
+// takeClosed takes out the last counts of listeners that closed, and gives
+// their histograms back.
+func (c *counts) takeClosed() error {
+	for {
+		var l tracingListener
+		err := c.coll.Maps[tracingMapClosed].LookupAndDelete(nil, &l)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read closed listeners: %w", err)
+		}
+		counted := c.counted(&l)
+		counted.Closed = true
+		if l.Histogram != 0 {
+			if err := c.addWaits(&counted, &l); err != nil {
+				return err
+			}
+		}
+		if l.Histogram >= firstHistogram {
+			if err := c.giveBack(l.Histogram); err != nil {
+				return err
+			}
+		}
+		delete(c.waits, l.Id)
+		c.closed = append(c.closed, counted)
+	}
+}
+
+// forget takes out the entries of listeners that are gone without a hook having
+// seen it.
+func (c *counts) forget(ids map[uint64]bool) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var sockets []uint64
+	err := c.eachSocket(func(socket uint64, l *tracingListener) error {
+		if ids[l.Id] {
+			counted := c.counted(l)
+			counted.Closed = true
+			counted.Depth = 0
+			c.closed = append(c.closed, counted)
+			sockets = append(sockets, socket)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, socket := range sockets {
+		err := c.coll.Maps[tracingMapListeners].Delete(socket)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget a closed listener: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *counts) giveBack(slot uint32) error {
+	if err := c.coll.Maps[tracingMapHistograms].Put(slot, &tracingHistogram{}); err != nil {
+		return fmt.Errorf("clear histogram %d: %w", slot, err)
+	}
+	if err := c.coll.Maps[tracingMapFreeHistograms].Put(nil, slot); err != nil {
+		return fmt.Errorf("give back histogram %d: %w", slot, err)
+	}
+	return nil
+}
+
+// addOthers adds what has no entry of its own, under the ID 0.
+func (c *counts) addOthers(s *listener.Sample) error {
+	var others tracingListener
+	if err := c.coll.Variables[tracingVarOthers].Get(&others); err != nil {
+		return fmt.Errorf("read counts of listeners without an entry: %w", err)
+	}
+	if others.Accepted+others.Purged+others.EnqueuedHashdance+others.EnqueuedQueueAdd > 0 {
+		s.Listeners = append(s.Listeners, c.counted(&others))
+	}
+	var at tracingAddressCounts
+	if err := c.coll.Variables[tracingVarOtherAddresses].Get(&at); err != nil {
+		return fmt.Errorf("read counts of addresses without an entry: %w", err)
+	}
+	if at != (tracingAddressCounts{}) {
+		s.Addresses = append(s.Addresses, addressCounts(&tracingAddress{}, &at))
+	}
+	return nil
+}
+
+// canary adds up what the canary's connection left in the maps so far.
+func (c *counts) canary() (fired, error) {
+	var f fired
+	err := c.eachListener(func(l *tracingListener) error {
+		if isCanary(addrOf(l.Family, l.Addr)) {
+			f.accepted += l.Accepted
+			f.hashdance += l.EnqueuedHashdance
+			f.queueAdd += l.EnqueuedQueueAdd
+		}
+		return nil
+	})
+	if err != nil {
+		return f, err
+	}
+	err = c.eachAddress(func(a listener.AtAddress) {
+		if isCanary(a.Key.Addr.Addr()) {
+			f.closeWait += a.CloseWait
+		}
+	})
+	if err != nil {
+		return f, err
+	}
+	if err := c.takeClosed(); err != nil {
+		return f, err
+	}
+	for _, l := range c.closed {
+		if isCanary(l.Key.Addr.Addr()) {
+			f.closed++
+		}
+	}
+	return f, nil
+}
+
+func addressCounts(k *tracingAddress, v *tracingAddressCounts) listener.AtAddress {
+	return listener.AtAddress{
+		Key:           listener.Key{NetNS: k.Netns, Addr: netip.AddrPortFrom(addrOf(k.Family, k.Addr), k.Port), Ifindex: k.Ifindex},
+		CloseWait:     v.CloseWait,
+		Reset:         v.Reset,
+		ResetAfterFIN: v.ResetAfterFin,
+		Accepted:      v.Accepted,
+		AcceptedDead:  v.AcceptedDead,
+		Enqueued:      v.Enqueued,
+	}
+}
+
+func addrOf(family uint8, raw [16]uint8) netip.Addr {
+	switch family {
+	case unix.AF_INET:
+		return netip.AddrFrom4([4]byte(raw[:4]))
+	case unix.AF_INET6:
+		return netip.AddrFrom16(raw)
+	default:
+		return netip.Addr{}
+	}
+}
+
+// monotonic is the clock of events, ns.
+func monotonic() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("read the monotonic clock: " + err.Error()) // cannot fail for a valid clock
+	}
+	return ts.Nano()
+}

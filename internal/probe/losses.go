@@ -1,0 +1,65 @@
+package probe
+
+import (
+	"fmt"
+
+	"acceptwatch/internal/listener"
+)
+
+// losses tells everything that was not seen or not kept, since attach.
+func (t *Tracer) losses() []listener.Loss {
+	var list []listener.Loss
+	add := func(what, text string, count uint64) {
+		if count > 0 {
+			list = append(list, listener.Loss{What: what, Text: text, Count: count})
+		}
+	}
+	var kernel [tracingLossLOSS_KINDS]uint64
+	if err := t.coll.Variables[tracingVarLosses].Get(&kernel); err != nil {
+		add("losses_unreadable", fmt.Sprintf("the kernel's own count of losses cannot be read (%v)", err), 1)
+	}
+	for kind, count := range kernel {
+		what, text := lossWords(tracingLoss(kind))
+		add(what, text, count)
+	}
+	add("undecoded", "records of the event buffer were not understood", t.undecoded)
+	add("recursion_misses", "runs of a program were skipped because it was interrupted by itself; a walk of the queues repairs what they would have shown", t.recursionMisses())
+	add("uninspected", "processes could not be looked into, so the next connection of a thread of theirs that blocks in accept() since before the start is not reported", t.unseen)
+	if t.walk != nil && t.walk.notEntered > 0 {
+		add("namespaces", fmt.Sprintf("network namespaces could not be entered, so what waits there is not listed (%v)", t.walk.lastError), uint64(t.walk.notEntered))
+	}
+	return list
+}
+
+func lossWords(kind tracingLoss) (what, text string) {
+	switch kind {
+	case tracingLossLOSS_RING_FULL:
+		return "ring_full", "events found the buffer full: their lines are missing, the counts are not"
+	case tracingLossLOSS_LISTENERS_FULL:
+		return "listeners_full", "events on listeners beyond the number kept: counted together"
+	case tracingLossLOSS_ADDRESSES_FULL:
+		return "addresses_full", "deaths at addresses beyond the number kept: counted together"
+	case tracingLossLOSS_CLOSED_FULL:
+		return "closed_full", "listeners closed faster than they were read: counted together"
+	case tracingLossLOSS_HISTOGRAMS_OUT:
+		return "histograms_out", "listeners share one histogram of waits, because there are more than the memory for them allows"
+	case tracingLossLOSS_LATE:
+		return "late_accepts", "accepts returned after their listener had closed: counted together"
+	case tracingLossLOSS_ACCEPTING_FULL:
+		return "accepting_full", "accepts by threads beyond the number kept are not reported"
+	default:
+		return fmt.Sprintf("kernel_%d", kind), "lost in the kernel"
+	}
+}
+
+// recursionMisses adds up the runs that the kernel skipped (5.12; before, it
+// does not count them: kernel/bpf/trampoline.c).
+func (t *Tracer) recursionMisses() uint64 {
+	var n uint64
+	for _, l := range t.links {
+		if stats, err := t.coll.Programs[l.program].Stats(); err == nil {
+			n += stats.RecursionMisses
+		}
+	}
+	return n
+}

@@ -1,0 +1,190 @@
+package probe
+
+import (
+	"net/netip"
+	"time"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
+)
+
+// sampler finds out in restricted mode, where accept() cannot be watched, what
+// left the queues: a connection that one walk lists and the next does not was
+// accepted in between, or dropped with its listener. (One that is reset stays
+// in the queue.) What comes and goes between two walks is not seen.
+type sampler struct {
+	next      time.Time
+	round     uint64 // number of the walk under way
+	queued    map[connection]*sighting
+	listeners map[uint64]*sampled
+}
+
+type connection struct {
+	netns  uint32
+	local  netip.AddrPort
+	peer   netip.AddrPort
+	queued int64
+}
+
+type sighting struct {
+	round uint64
+	event event.Event
+}
+
+// sampled is what is known of one listener.
+type sampled struct {
+	round    uint64
+	at       int64 // ns: time of the walk
+	depth    uint32
+	cut      bool // the walk did not reach the end of this queue
+	accepted uint64
+	finished uint64 // of accepted: in CLOSE_WAIT
+	reset    uint64 // of accepted: in CLOSE
+	purged   uint64
+	dead     uint64 // of purged: in CLOSE_WAIT or CLOSE
+	last     int64
+	maxWait  time.Duration
+	waits    listener.Histogram
+}
+
+func newSampler() *sampler {
+	return &sampler{queued: map[connection]*sighting{}, listeners: map[uint64]*sampled{}}
+}
+
+// readSampled is Read in restricted mode.
+func (t *Tracer) readSampled(fn func(*event.Event)) error {
+	observe := func(e *event.Event) {
+		t.sampler.observe(e)
+		fn(e)
+	}
+	if err := t.drain(observe); err != nil {
+		return err
+	}
+	now := time.Now()
+	if now.Before(t.sampler.next) {
+		return nil
+	}
+	t.sampler.next = now.Add(sampleEvery)
+	t.sampler.round++
+	before := t.lostInRing()
+	if err := t.Walk(); err != nil {
+		return err
+	}
+	if err := t.drain(observe); err != nil {
+		return err
+	}
+	// A walk with holes says nothing about who is gone.
+	if t.lostInRing() == before && t.walk.notEntered == 0 {
+		t.sampler.sweep(monotonic(), fn)
+		return t.counts.forget(t.sampler.gone())
+	}
+	return nil
+}
+
+func (t *Tracer) lostInRing() uint64 {
+	var kernel [tracingLossLOSS_KINDS]uint64
+	if err := t.coll.Variables[tracingVarLosses].Get(&kernel); err != nil {
+		return ^uint64(0)
+	}
+	return kernel[tracingLossLOSS_RING_FULL]
+}
+
+// observe takes in what a walk lists.
+func (s *sampler) observe(e *event.Event) {
+	switch e.Kind {
+	case event.Listener:
+		l := s.listeners[e.ListenerID]
+		if l == nil {
+			l = &sampled{}
+			s.listeners[e.ListenerID] = l
+		}
+		l.round, l.at, l.depth, l.cut = s.round, e.Time, e.Depth, e.Flags&event.WalkCut != 0
+	case event.Queued:
+		id := connection{e.NetNS, e.Local, e.Peer, e.Queued}
+		seen := s.queued[id]
+		if seen == nil {
+			seen = &sighting{}
+			s.queued[id] = seen
+		}
+		seen.round, seen.event = s.round, *e
+	}
+}
+
+// sweep finds what the walk that just ended no longer lists, and tells of it
+// as accepted, or as purged with its listener.
+func (s *sampler) sweep(now int64, fn func(*event.Event)) {
+	for id, seen := range s.queued {
+		if seen.round == s.round {
+			continue
+		}
+		l := s.listeners[seen.event.ListenerID]
+		if l != nil && l.round == s.round && l.cut {
+			continue
+		}
+		delete(s.queued, id)
+		if l == nil {
+			continue
+		}
+		e := seen.event
+		e.Flags |= event.Sampled
+		if l.round == s.round {
+			e.Kind, e.Time, e.Depth = event.Accepted, l.at, l.depth
+			l.countAccepted(&e)
+		} else {
+			e.Kind, e.Time, e.Depth = event.Purged, now, 0
+			l.countPurged(&e)
+		}
+		fn(&e)
+	}
+}
+
+func (l *sampled) countAccepted(e *event.Event) {
+	l.accepted++
+	switch e.State {
+	case event.CloseWaited:
+		l.finished++
+	case event.Close:
+		l.reset++
+	}
+	l.last = e.Time
+	if wait, known := e.Wait(); known {
+		l.waits.Add(wait)
+		l.maxWait = max(l.maxWait, wait)
+	}
+}
+
+func (l *sampled) countPurged(e *event.Event) {
+	l.purged++
+	if e.State == event.CloseWaited || e.State == event.Close {
+		l.dead++
+	}
+}
+
+// fill adds what was sampled to the counts of the kernel.
+func (s *sampler) fill(sample *listener.Sample) {
+	for i := range sample.Listeners {
+		c := &sample.Listeners[i]
+		l := s.listeners[c.ID]
+		if l == nil {
+			continue
+		}
+		c.Accepted, c.AcceptedCloseWait, c.AcceptedReset = l.accepted, l.finished, l.reset
+		c.Purged, c.PurgedDead = l.purged, l.dead
+		c.LastAccept, c.MaxWait = l.last, int64(l.maxWait)
+		c.Waits = l.waits.Clone()
+		if c.Closed {
+			delete(s.listeners, c.ID)
+		}
+	}
+}
+
+// gone lists the listeners that the last walk did not meet.
+func (s *sampler) gone() map[uint64]bool {
+	ids := map[uint64]bool{}
+	for id, l := range s.listeners {
+		if l.round != s.round {
+			ids[id] = true
+		}
+	}
+	return ids
+}

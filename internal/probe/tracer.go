@@ -1,0 +1,202 @@
+// Package probe watches accept queues in the kernel: features -> plan -> load
+// -> attach -> read. Everything it puts into the kernel is held by descriptors
+// of this process alone, so nothing stays behind, however the process ends.
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/preflight"
+)
+
+const (
+	// readEvery is how long Read lets events gather. The kernel does not wake
+	// user space for an event, which would cost more than making it.
+	readEvery = 50 * time.Millisecond
+	// sampleEvery is the resolution of waits in restricted mode.
+	sampleEvery = 100 * time.Millisecond
+)
+
+// Tracer is attached from Open to Close. Its methods are for one goroutine.
+type Tracer struct {
+	plan  *Plan
+	coll  *ebpf.Collection
+	links []attached // referenced, or the garbage collector detaches them
+	ring  *ringbuf.Reader
+	walk  *walker // nil: socket iterators do not work here
+
+	record    ringbuf.Record
+	event     event.Event
+	undecoded uint64 // records that could not be decoded
+
+	canary  Canary
+	blocked *blockedThreads // nil: no thread needs the graft hook
+	unseen  uint64          // processes whose blocked threads are not known
+	sampler *sampler        // restricted mode only
+	counts  counts
+}
+
+// Open attaches in the best mode that works, or in the forced one. The error
+// wraps ErrUnsupported when no mode works here.
+func Open(o Options) (*Tracer, error) {
+	plan, err := MakePlan(preflight.Detect(), o.Mode)
+	if err != nil {
+		return nil, err
+	}
+	plan.keepCarrier(o.onlyCarrier)
+	existing := countListeners()
+	coll, err := load(plan, &o, existing)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll)}
+	if err := t.start(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+func (t *Tracer) start() error {
+	var err error
+	if t.ring, err = ringbuf.NewReader(t.coll.Maps[tracingMapEvents]); err != nil {
+		return fmt.Errorf("open event buffer: %w", err)
+	}
+	if t.links, err = attach(t.plan, t.coll); err != nil {
+		return err
+	}
+	if t.plan.walk != "" {
+		if t.walk, err = newWalker(t.coll.Programs[t.plan.walk]); err != nil {
+			return err
+		}
+	}
+	t.canary = t.runCanary()
+	t.chooseCarrier()
+	if t.plan.Mode == Restricted {
+		t.sampler = newSampler()
+	}
+	if t.walk != nil && t.plan.Mode != Restricted {
+		// The walk makes the entries that blocked threads are tied to.
+		if err := t.Walk(); err != nil {
+			return err
+		}
+		if t.blocked, err = t.findBlocked(); err != nil {
+			return err
+		}
+		if t.blocked != nil {
+			t.unseen = t.blocked.uninspected
+		}
+	}
+	return nil
+}
+
+// Mode is the mode in use.
+func (t *Tracer) Mode() string { return string(t.plan.Mode) }
+
+// Why says in words why this mode is in use.
+func (t *Tracer) Why() string { return t.plan.Why }
+
+// Limits says what cannot be seen, a sentence each.
+func (t *Tracer) Limits() []string { return t.plan.Limits }
+
+// Canary is what the connection that proves the hooks showed.
+func (t *Tracer) Canary() Canary { return t.canary }
+
+// Read waits up to 100 ms and calls fn for every event that is there, in the
+// order in which the kernel made them. The event is valid until fn returns.
+func (t *Tracer) Read(fn func(*event.Event)) error {
+	if t.ring == nil {
+		return errClosed
+	}
+	if t.ring.AvailableBytes() < t.ring.BufferSize()/8 {
+		time.Sleep(readEvery)
+	}
+	if t.sampler != nil {
+		return t.readSampled(fn)
+	}
+	if t.blocked != nil {
+		if err := t.blocked.prune(time.Now()); err != nil {
+			return err
+		}
+		if t.blocked.empty() {
+			if err := t.stopBlocked(); err != nil {
+				return err
+			}
+		}
+	}
+	return t.drain(fn)
+}
+
+// drain reads what is in the ring now.
+func (t *Tracer) drain(fn func(*event.Event)) error {
+	t.ring.SetDeadline(time.Unix(1, 0))
+	for {
+		err := t.ring.ReadInto(&t.record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read event buffer: %w", err)
+		}
+		if err := event.Decode(t.record.RawSample, &t.event); err != nil {
+			t.undecoded++
+			continue
+		}
+		if !isCanary(t.event.Local.Addr()) {
+			fn(&t.event)
+		}
+	}
+}
+
+// Walk writes the contents of all queues into the ring, as Listener and Queued
+// events. What could not be entered is in the losses of the next Sample.
+func (t *Tracer) Walk() error {
+	if t.walk == nil {
+		return nil
+	}
+	return t.walk.run()
+}
+
+// Sample reads the counts. With waits it reads the histograms too, 4 KiB for
+// each listener that has accepted.
+func (t *Tracer) Sample(waits bool) (*listener.Sample, error) {
+	if t.coll == nil {
+		return nil, errClosed
+	}
+	s, err := t.counts.read(waits)
+	if err != nil {
+		return nil, err
+	}
+	if t.sampler != nil {
+		t.sampler.fill(s)
+	}
+	s.Losses = t.losses()
+	return s, nil
+}
+
+// Close detaches everything.
+func (t *Tracer) Close() error {
+	var errs []error
+	errs = append(errs, detach(t.links))
+	t.links = nil
+	if t.walk != nil {
+		errs = append(errs, t.walk.close())
+		t.walk = nil
+	}
+	if t.ring != nil {
+		errs = append(errs, t.ring.Close())
+		t.ring = nil
+	}
+	if t.coll != nil {
+		t.coll.Close()
+		t.coll = nil
+	}
+	return errors.Join(errs...)
+}

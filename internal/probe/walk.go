@@ -1,0 +1,77 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"acceptwatch/internal/netns"
+)
+
+// namespacesEvery is how often the list of network namespaces is made anew.
+const namespacesEvery = 5 * time.Second
+
+// walker runs the socket iterator in every network namespace: an iterator sees
+// that of the thread that opens it (net/ipv4/tcp_ipv4.c, bpf_iter_tcp).
+type walker struct {
+	iter       *link.Iter
+	namespaces []netns.NS
+	listed     time.Time
+	notEntered int // namespaces that the last walk could not look into
+	lastError  error
+}
+
+func newWalker(prog *ebpf.Program) (*walker, error) {
+	iter, err := link.AttachIter(link.IterOptions{Program: prog})
+	if err != nil {
+		return nil, fmt.Errorf("attach socket iterator: %w", err)
+	}
+	return &walker{iter: iter}, nil
+}
+
+// run walks all namespaces. A namespace that cannot be entered is counted,
+// unless it is the tracer's own, where not to see anything is an error.
+func (w *walker) run() error {
+	if now := time.Now(); now.Sub(w.listed) >= namespacesEvery {
+		namespaces, denied := netns.List()
+		w.namespaces, w.listed = namespaces, now
+		w.notEntered, w.lastError = len(denied), errors.Join(denied...)
+	}
+	failed := 0
+	for _, ns := range w.namespaces {
+		if err := netns.Do(ns, w.walkHere); err != nil {
+			failed++
+			w.lastError = err
+		}
+	}
+	if failed > 0 {
+		// Namespaces come and go: list them again next time.
+		w.listed = time.Time{}
+	}
+	if failed == len(w.namespaces) && failed > 0 {
+		return fmt.Errorf("walk the accept queues: %w", w.lastError)
+	}
+	w.notEntered = failed
+	return nil
+}
+
+// walkHere reads until the iterator meets the first socket that is no
+// listener: listeners come first, and the program writes a byte for any other.
+func (w *walker) walkHere() error {
+	r, err := w.iter.Open()
+	if err != nil {
+		return fmt.Errorf("open socket iterator: %w", err)
+	}
+	defer r.Close()
+	var one [1]byte
+	if _, err := r.Read(one[:]); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read socket iterator: %w", err)
+	}
+	return nil
+}
+
+func (w *walker) close() error { return w.iter.Close() }
