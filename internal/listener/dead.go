@@ -71,6 +71,9 @@ func (d *deadList) of(s event.State) *uint32 {
 
 func (s *deadSet) len() int { return len(s.index) }
 
+// heard notes that an entry was still queued at a time.
+func (s *deadSet) heard(i int32, at int64) { s.slab[i].noted = max(s.slab[i].noted, at) }
+
 func (s *deadSet) find(id *identity) int32 {
 	if len(s.index) == 0 {
 		return 0
@@ -157,7 +160,8 @@ func (s *deadSet) removeAll(r *row) {
 func (s *deadSet) removeBefore(r *row, at int64) {
 	for i := r.dead.head; i != 0; {
 		next := s.slab[i].next
-		if s.slab[i].noted < at {
+		if d := &s.slab[i]; d.noted < at {
+			s.leave(&d.id, at)
 			s.remove(i)
 		}
 		i = next

@@ -15,8 +15,8 @@ func (t *Table) died(e *event.Event, emit func(*event.Event)) bool {
 		state = event.Close
 	}
 	if i := t.dead.find(&id); i != 0 {
+		t.dead.heard(i, e.Time)
 		d := &t.dead.slab[i]
-		d.noted = max(d.noted, e.Time)
 		if d.state != state && state == event.Close {
 			t.dead.setState(i, state)
 			return true
@@ -46,7 +46,7 @@ func (t *Table) died(e *event.Event, emit func(*event.Event)) bool {
 func (t *Table) acceptedDead(e *event.Event, m *member, emit func(*event.Event)) {
 	id := identify(e)
 	i := t.dead.find(&id)
-	if i == 0 && !e.State.Dead() {
+	if i == 0 && (!e.State.Dead() || t.dead.left(&id, e.Time)) {
 		return
 	}
 	var known event.State
@@ -56,8 +56,10 @@ func (t *Table) acceptedDead(e *event.Event, m *member, emit func(*event.Event))
 	}
 	t.dead.leave(&id, e.Time)
 	// The event of an accept() entered before attach is made after it
-	// returned: the peer may have closed in between.
-	if e.Flags&event.EnteredBeforeAttach != 0 || known == e.State || !e.State.Dead() || known == event.Close {
+	// returned: the peer may have closed in between. A sampled one has its
+	// state from a walk, which was looked at.
+	if e.Flags&(event.EnteredBeforeAttach|event.Sampled) != 0 ||
+		known == e.State || !e.State.Dead() || known == event.Close {
 		return
 	}
 	if known == 0 {

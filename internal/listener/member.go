@@ -153,8 +153,9 @@ func (m *member) count(c *Counted, at int64) {
 	now.MaxWait = max(c.MaxWait, had.MaxWait)
 	now.Folded = c.Folded || had.Folded
 	m.counts = now
-	if c.Waits != nil {
+	if c.Waits != nil && !c.Folded && (m.waits == nil || m.waits.Count() != c.Waits.Count()) {
 		m.waits = c.Waits.Clone()
+		m.waits.NoteMax(time.Duration(now.MaxWait))
 	}
 	m.lastAccept = max(m.lastAccept, c.LastAccept)
 	m.nonEmptySince = max(m.nonEmptySince, c.NonEmptySince)

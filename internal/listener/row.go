@@ -145,11 +145,16 @@ func (t *Table) retire(r *row) {
 	r.inPast = t.past.PushBack(r)
 	for t.past.Len() > t.opt.MaxRows {
 		t.rowsFolded++
-		if t.other == nil {
-			t.other = &row{}
-		}
-		t.absorb(t.other, t.past.Front().Value.(*row))
+		t.absorb(t.others(), t.past.Front().Value.(*row))
 	}
+}
+
+// others is the row of all that has none of its own.
+func (t *Table) others() *row {
+	if t.other == nil {
+		t.other = &row{}
+	}
+	return t.other
 }
 
 // absorb adds a row without listeners to another one, and forgets it.

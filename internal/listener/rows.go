@@ -11,7 +11,7 @@ import (
 // not known is 0 and said not to be known by the field next to it.
 type Row struct {
 	Key    Key
-	Other  bool   // all the addresses that were too many for rows of their own; Key is zero
+	Other  bool   // all that has no row of its own, because there were too many; Key is zero
 	ID     uint64 // of the listener; 0: none is open, or several are
 	Family uint8  // of the last listener; 0: none was ever known
 	V6Only bool
@@ -37,7 +37,7 @@ type Row struct {
 	PurgedDead    uint64 // of Purged: were in CLOSE_WAIT or CLOSE
 
 	Wait   Waits
-	Folded bool // some waits are in a histogram shared with other rows
+	Folded bool // some waits are in a histogram shared with other rows: Wait is it, if there is no other
 
 	Unaccepted Unaccepted
 	LastAccept int64 // ns; 0: none seen
@@ -102,10 +102,8 @@ func (t *Table) Rows() []Row {
 	for _, r := range t.rows {
 		rows = append(rows, t.view(r))
 	}
-	if t.other != nil {
-		o := t.view(t.other)
-		o.Other = true
-		rows = append(rows, o)
+	if t.other != nil || t.noEntry.Enqueued+t.noEntry.Accepted+t.noEntry.Purged > 0 {
+		rows = append(rows, t.viewOthers())
 	}
 	slices.SortFunc(rows, worse)
 	return rows
@@ -168,7 +166,7 @@ func (t *Table) view(r *row) Row {
 		}
 	}
 	slices.SortFunc(v.Members, worse)
-	v.setTotals(&sum)
+	v.setTotals(&sum, t.shared)
 	v.Enqueued += r.deaths.Enqueued
 	v.Accepted += r.deaths.Accepted
 	v.AcceptedDead += r.deaths.AcceptedDead
@@ -183,7 +181,7 @@ func (t *Table) viewMember(m *member, own *totals) Row {
 		Time: t.now, Depth: m.depth, Backlog: m.backlog, OldestQueued: m.oldest(),
 		StalledSince: m.stalledSince,
 	}
-	v.setTotals(own)
+	v.setTotals(own, t.shared)
 	if w := &m.last; m.walks > 0 {
 		v.Unaccepted = Unaccepted{
 			Known: true, Walked: w.at, Ages: w.ages,
@@ -196,14 +194,30 @@ func (t *Table) viewMember(m *member, own *totals) Row {
 	return v
 }
 
-func (v *Row) setTotals(s *totals) {
+// viewOthers is the row of all that has none of its own. What was queued at
+// attach is not known of all of it, so its books cannot be told.
+func (t *Table) viewOthers() Row {
+	o := *t.others()
+	apart := member{counts: t.noEntry}
+	own := apart.totals(t.now)
+	o.total.add(&own)
+	o.total.attachNotKnown = true
+	v := t.view(&o)
+	v.Other = true
+	return v
+}
+
+func (v *Row) setTotals(s *totals, shared *Histogram) {
 	v.Enqueued, v.Accepted, v.AcceptedDead = s.enqueued, s.accepted, s.acceptedDead
 	v.Purged, v.PurgedDead = s.purged, s.purgedDead
 	v.QueuedAtAttach, v.AttachKnown = s.atAttach, !s.attachNotKnown
 	v.Stalls, v.Stalled, v.LastAccept = s.stalls, s.stalled, s.lastAccept
 	v.Folded = s.folded
 	v.Wait = Waits{Max: time.Duration(s.maxWait), Histogram: s.waits}
-	if h := s.waits; h != nil {
+	if s.folded && s.waits == nil {
+		v.Wait.Histogram = shared
+	}
+	if h := v.Wait.Histogram; h != nil {
 		v.Wait.Count = h.Count()
 		v.Wait.P50, v.Wait.P90, v.Wait.P99 = h.Quantile(0.5), h.Quantile(0.9), h.Quantile(0.99)
 		if most, known := h.Max(); known {

@@ -24,7 +24,7 @@ type Sample struct {
 
 // Counted is one listener's own counts: what the kernel ties to it.
 type Counted struct {
-	ID      uint64 // the ListenerID of events
+	ID      uint64 // the ListenerID of events; 0: of all that have no entry of their own
 	Key     Key
 	Family  uint8
 	V6Only  bool
@@ -54,7 +54,7 @@ type Counted struct {
 // AtAddress is what the kernel ties to a local address only: a queued
 // connection has no pointer to its listener.
 type AtAddress struct {
-	Key           Key    // the connection's own end, not the listener's
+	Key           Key    // the connection's own end, not the listener's; zero: of all without an entry
 	CloseWait     uint64 // reached CLOSE_WAIT before accept
 	Reset         uint64 // reached CLOSE before accept, AfterFIN included
 	ResetAfterFIN uint64 // of Reset: had been in CLOSE_WAIT

@@ -42,6 +42,8 @@ type Table struct {
 	past    list.List         // *row without a member, the longest first
 	strays  map[*row]struct{} // rows that never had a listener
 	other   *row              // what was in rows beyond MaxRows
+	noEntry Counted           // what the source could tie to no listener
+	shared  *Histogram        // of the listeners that are Folded; never changed, only replaced
 	closed  closedIDs
 	joined  bool // a listener became known since the last sample
 
@@ -127,11 +129,9 @@ func (t *Table) accepted(e *event.Event, emit func(*event.Event)) {
 	}
 	m.lastAccept = max(m.lastAccept, e.Time)
 	m.forgetUpTo(e.Queued)
-	if e.ListenerID != 0 { // otherwise the depth is not known
+	if e.ListenerID != 0 && e.Flags&event.EnteredBeforeAttach == 0 { // otherwise the depth is not known
 		m.setDepth(e.Depth, e.Time)
-		if e.Backlog != 0 {
-			m.backlog = e.Backlog
-		}
+		m.backlog = e.Backlog
 	}
 	if m.stalledSince != 0 && e.Time > m.stalledSince {
 		t.endStall(m, e.Time, event.EndedByAccept, e, emit)

@@ -17,6 +17,13 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 	t.see(s.Time)
 	for i := range s.Listeners {
 		c := &s.Listeners[i]
+		if c.ID == 0 {
+			t.noEntry = *c
+			continue
+		}
+		if c.Folded && c.Waits != nil && (t.shared == nil || t.shared.Count() != c.Waits.Count()) {
+			t.shared = c.Waits.Clone()
+		}
 		if m := t.memberFor(c.ID, c.Key, c.Family, s.Time); m != nil {
 			m.setV6Only(c.V6Only)
 			m.count(c, s.Time)
@@ -44,7 +51,8 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 }
 
 // attribute gives what is new at an address to the listener there, or to a row
-// by itself if none is known. It reports false if there is no room to follow
+// by itself if none is known; the zero Key is for what the source could tie to
+// no address. It reports false if there is no room to follow
 // the address.
 func (t *Table) attribute(a AtAddress, at int64) bool {
 	key := a.Key.plain()
@@ -67,7 +75,10 @@ func (t *Table) attribute(a AtAddress, at int64) bool {
 	had.add(more)
 	t.addresses[key] = had
 	r := t.rowAt(key.NetNS, key.Addr, key.Ifindex)
-	if r == nil {
+	switch {
+	case !key.Addr.IsValid():
+		r = t.others()
+	case r == nil:
 		r = t.rowFor(key)
 		t.strays[r] = struct{}{}
 		t.retire(r)

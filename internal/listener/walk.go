@@ -103,6 +103,13 @@ func (t *Table) queued(e *event.Event, emit func(*event.Event)) {
 	}
 	if e.State.Dead() {
 		t.queuedDead(e, m, before, emit)
+	} else if t.dead.len() > 0 {
+		// The subflow of an MPTCP connection stays ESTABLISHED when the
+		// connection does not.
+		id := identify(e)
+		if i := t.dead.find(&id); i != 0 {
+			t.dead.heard(i, e.Time)
+		}
 	}
 	if m.walking && m.next.looked >= m.next.depth {
 		t.endWalk()
@@ -117,8 +124,8 @@ func (t *Table) queuedDead(e *event.Event, m *member, atAttach bool, emit func(*
 	}
 	i := t.dead.find(&id)
 	if i != 0 {
+		t.dead.heard(i, e.Time)
 		d := &t.dead.slab[i]
-		d.noted = max(d.noted, e.Time)
 		if d.row == nil {
 			t.dead.link(i, m.row)
 		}
