@@ -19,12 +19,14 @@ const (
 
 // usageError is a command line that makes no sense. Its text is one sentence:
 // what is wrong, what that means, what to do.
-type usageError struct{ text string }
+type usageError struct{ err error }
 
-func (e *usageError) Error() string { return e.text }
+func (e *usageError) Error() string { return e.err.Error() }
+
+func (e *usageError) Unwrap() error { return e.err }
 
 func usageErrorf(format string, args ...any) error {
-	return &usageError{fmt.Sprintf(format, args...)}
+	return &usageError{fmt.Errorf(format, args...)}
 }
 
 // unavailableError is something that this kernel, or these privileges, do not

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
@@ -34,9 +35,10 @@ type source interface {
 
 // sourceOptions is what a command needs of its source.
 type sourceOptions struct {
-	Mode   string // to force; empty: the best that works
-	Filter filter.Filter
-	Events bool // false: counts and walks only, which is cheaper
+	Mode    string        // to force one; empty: the best that works
+	Filter  filter.Filter // PIDs and Comms take effect by SetHeld
+	MinWait time.Duration // accepted connections that waited less need no event
+	Kinds   []event.Kind  // that events are wanted of; nil: all
 }
 
 // openSource attaches. An error that wraps fs.ErrPermission or
@@ -46,4 +48,17 @@ type openSource func(ctx context.Context, options sourceOptions) (source, error)
 // explainer is a source that knows why it is in its mode.
 type explainer interface {
 	Why() string // in words: "BTF trampolines work here"
+}
+
+// holder is a source that follows the listeners of processes: it is told which
+// these are, at the start and again and again.
+type holder interface {
+	SetHeld([]heldSocket) error
+}
+
+// heldSocket is a listening socket of a process that the filter names.
+type heldSocket struct {
+	Inode uint32
+	NetNS uint32
+	Port  uint16
 }

@@ -1,16 +1,198 @@
 package cli
 
 import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
 	"github.com/spf13/cobra"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
+	"acceptwatch/internal/ui"
 )
 
+const traceHelp = `Shows a line for each connection that leaves an accept queue, and whatever goes
+wrong in one: connections whose client gave up before accept, resets, queues
+that nobody empties. It begins with what is queued already, and ends, on Ctrl-C
+or after --duration, with a summary for each listener.
+
+On a terminal, problems are always shown, plain accepted lines at most 50 a
+second (--all: all of them). A pipe gets everything.
+
+  WAIT    how long the connection was in the queue. 0*: less than could be
+          measured. ~: sampled, not measured
+  DEPTH   connections in the queue after the event / backlog of the listener
+  UNREAD  bytes that the client has sent and nobody has read
+  BY      name[process/thread] that called accept()`
+
+const traceExamples = `  acceptwatch trace --port 8000
+  acceptwatch trace --comm nginx --min-wait 100ms
+  acceptwatch trace --events close_wait,reset,purged,stall,stall_end
+  acceptwatch trace --duration 1m -o json > trace.jsonl`
+
+// traceOptions are the flags of trace, parsed.
+type traceOptions struct {
+	filter     filter.Filter
+	mode       string // empty: the best
+	minWait    time.Duration
+	kinds      []event.Kind // of lines; nil: all
+	duration   time.Duration
+	stallAfter time.Duration
+	json       bool
+	noColor    bool
+	all        bool
+}
+
 func newTraceCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "trace", Short: "Show live lines, and a summary at the end", Args: noArgs,
+	var (
+		o            traceOptions
+		filters      filterFlags
+		kinds        []string
+		mode, output string
+	)
+	cmd := &cobra.Command{
+		Use:     "trace [flags]",
+		Short:   "Show what happens in accept queues, line by line, and a summary",
+		Long:    traceHelp,
+		Example: traceExamples,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			src, err := a.openSource(cmd.Context(), sourceOptions{Events: true})
-			if err != nil {
+			var err error
+			if o.filter, err = filters.filter(); err != nil {
 				return err
 			}
-			return src.Close()
-		}}
+			if o.kinds, err = parseKinds(kinds); err != nil {
+				return err
+			}
+			if o.mode, err = parseMode(mode); err != nil {
+				return err
+			}
+			if o.json, err = parseOutput(output); err != nil {
+				return err
+			}
+			if err := o.check(); err != nil {
+				return err
+			}
+			return a.trace(cmd.Context(), &o)
+		},
+	}
+	filters.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&mode, "mode", "auto", "how to watch the kernel: `mode` auto, fentry, kprobe or restricted")
+	flags.DurationVar(&o.minWait, "min-wait", 0, "show accepted lines only of connections that waited this `time`: 100ms, 2s")
+	flags.StringSliceVar(&kinds, "events", nil, "show only lines of these `kinds`: "+strings.Join(kindNames(), ", "))
+	flags.DurationVar(&o.duration, "duration", 0, "end after this `time` (default: on Ctrl-C)")
+	flags.DurationVar(&o.stallAfter, "stall-after", time.Second, "call it a stall when nobody accepts from a non-empty queue for this `time`")
+	flags.StringVarP(&output, "output", "o", "text", "output `format`: text or json (JSON Lines)")
+	flags.BoolVar(&o.noColor, "no-color", false, "no colours (nor with NO_COLOR set, nor in a pipe)")
+	flags.BoolVar(&o.all, "all", false, "show all accepted lines, on a terminal too")
+	flags.SortFlags = false
+	return cmd
+}
+
+func (o *traceOptions) check() error {
+	switch {
+	case o.minWait < 0:
+		return usageErrorf("bad --min-wait: nobody waits %s, give a time such as 100ms", o.minWait)
+	case o.duration < 0:
+		return usageErrorf("bad --duration: %s is over before it begins, give a time such as 30s", o.duration)
+	case o.stallAfter <= 0:
+		return usageErrorf("bad --stall-after: with %s every queue would be stalled, give a time such as 1s", o.stallAfter)
+	}
+	return nil
+}
+
+// lineKinds are the kinds that have lines.
+func lineKinds() []event.Kind {
+	return []event.Kind{event.Accepted, event.CloseWait, event.Reset, event.Purged,
+		event.ListenerClosed, event.Stall, event.StallEnd}
+}
+
+func kindNames() []string {
+	var names []string
+	for _, k := range lineKinds() {
+		names = append(names, k.String())
+	}
+	return names
+}
+
+func parseKinds(words []string) ([]event.Kind, error) {
+	var kinds []event.Kind
+	for _, word := range words {
+		k, err := event.ParseKind(strings.TrimSpace(word))
+		if err != nil || !slices.Contains(lineKinds(), k) {
+			return nil, usageErrorf("bad --events: %q is no kind of line, choose from %s", word, strings.Join(kindNames(), ", "))
+		}
+		kinds = append(kinds, k)
+	}
+	return kinds, nil
+}
+
+func parseMode(word string) (string, error) {
+	switch word {
+	case "auto":
+		return "", nil
+	case "fentry", "kprobe", "restricted":
+		return word, nil
+	case "diag":
+		return "", usageErrorf("bad --mode: diag has no events to trace, choose auto, fentry, kprobe or restricted")
+	}
+	return "", usageErrorf("bad --mode: there is no mode %q, choose auto, fentry, kprobe or restricted", word)
+}
+
+func parseOutput(word string) (json bool, err error) {
+	switch word {
+	case "text":
+		return false, nil
+	case "json":
+		return true, nil
+	}
+	return false, usageErrorf("bad --output: %q is no format, choose text or json", word)
+}
+
+// trace attaches and shows what comes, until ctx ends.
+func (a *app) trace(ctx context.Context, o *traceOptions) error {
+	src, err := a.openSource(ctx, sourceOptions{
+		Mode: o.mode, Filter: o.filter, MinWait: o.minWait, Kinds: sourceKinds(o.kinds),
+	})
+	if err != nil {
+		return err
+	}
+	clock := newWallClock(&a.env)
+	var shown view
+	if o.json {
+		shown = newJSONView(a.Out, clock)
+		a.log.Info().Str("mode", src.Mode()).Str("filter", o.filter.String()).Strs("limits", src.Limits()).Msg("tracing")
+	} else {
+		terminal := ui.IsTerminal(a.Out)
+		shown = newTextView(ui.Options{
+			Out: a.Out, Terminal: terminal, All: o.all,
+			Color: !o.noColor && ui.UseColor(a.Out, a.env.getenv),
+			Width: func() int { return ui.Width(a.Out) },
+			Wall:  clock.at, Now: a.env.now,
+		})
+	}
+	s := newSession(a, src, o, shown, clock)
+	err = s.run(ctx)
+	if closeErr := src.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// sourceKinds are the kinds to ask for, so that the lines of the wanted kinds
+// can be made; nil: all.
+func sourceKinds(lines []event.Kind) []event.Kind {
+	var kinds []event.Kind
+	for _, k := range lines {
+		if k != event.Stall && k != event.StallEnd {
+			kinds = append(kinds, k)
+		}
+	}
+	if len(lines) > 0 && kinds == nil {
+		kinds = []event.Kind{event.ListenerClosed}
+	}
+	return kinds
 }

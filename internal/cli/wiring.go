@@ -9,8 +9,3 @@ import (
 func openProbe(_ context.Context, _ sourceOptions) (source, error) {
 	return nil, unavailable(errors.ErrUnsupported, "this build has no probe")
 }
-
-// environment is what commands ask the host about, other than events.
-type environment struct{}
-
-func hostEnvironment() environment { return environment{} }

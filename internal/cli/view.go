@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"io"
+
+	"acceptwatch/internal/export"
+	"acceptwatch/internal/ui"
+)
+
+// textView is for people.
+type textView struct{ printer *ui.Printer }
+
+func newTextView(o ui.Options) *textView { return &textView{ui.NewPrinter(o)} }
+
+func (v *textView) begin(h *ui.Header) {
+	v.printer.Header(h)
+	v.printer.Titles()
+}
+func (v *textView) line(l *ui.Line)   { v.printer.Line(l) }
+func (v *textView) tick()             { v.printer.Tick() }
+func (v *textView) end(s *ui.Summary) { v.printer.Summary(s) }
+func (v *textView) flush() error      { return v.printer.Flush() }
+
+// jsonView is for programs; its format is that of package export.
+type jsonView struct {
+	out   io.Writer
+	clock *wallClock
+	buf   []byte
+	err   error
+}
+
+// flushAt is when the buffer is written before flush is called, in bytes.
+const flushAt = 1 << 16
+
+func newJSONView(out io.Writer, clock *wallClock) *jsonView {
+	return &jsonView{out: out, clock: clock, buf: make([]byte, 0, flushAt+1<<10)}
+}
+
+func (v *jsonView) begin(h *ui.Header) { v.listeners(h.Listeners) }
+
+func (v *jsonView) listeners(all []ui.Listener) {
+	for i := range all {
+		l := &all[i]
+		record := export.Listener{Row: &l.Row, Owners: l.Owners}
+		if l.HeldKnown {
+			held := 0
+			for _, h := range l.Held {
+				held += h.Sockets
+			}
+			record.HeldCloseWait = &held
+		}
+		v.buf = export.AppendListener(v.buf, &record)
+	}
+}
+
+func (v *jsonView) line(l *ui.Line) {
+	v.buf = export.AppendEvent(v.buf, l.Event, v.clock.at(l.Time), l.Listener)
+	if len(v.buf) >= flushAt {
+		v.write()
+	}
+}
+
+func (v *jsonView) tick() {}
+
+func (v *jsonView) end(s *ui.Summary) {
+	v.listeners(s.Listeners)
+	total := export.Summary{
+		Time: v.clock.env.now(), Mode: s.Mode, Duration: s.Duration, Listeners: len(s.Listeners),
+	}
+	for i := range s.Listeners {
+		l := &s.Listeners[i]
+		total.Accepted += l.Accepted
+		total.CloseWait += l.CloseWait
+		total.Reset += l.Reset
+		total.Purged += l.Purged
+	}
+	for i := range s.Losses {
+		total.Losses += s.Losses[i].Count
+		v.buf = export.AppendLoss(v.buf, &s.Losses[i])
+	}
+	v.buf = export.AppendSummary(v.buf, total)
+}
+
+func (v *jsonView) write() {
+	if v.err == nil && len(v.buf) > 0 {
+		_, v.err = v.out.Write(v.buf)
+	}
+	v.buf = v.buf[:0]
+}
+
+func (v *jsonView) flush() error {
+	v.write()
+	return v.err
+}
