@@ -23,9 +23,27 @@ const rootExamples = `  acceptwatch doctor                      what works on th
 
 const rootExits = `
 Exit codes:
-  0 done   1 error   2 bad usage   3 not permitted or not supported here
-  4 a --fail-on condition was met
+  0  done                      3  not permitted or not supported here
+  1  error                     4  a --fail-on condition was met
+  2  bad usage
 `
+
+// usageTemplate is cobra's, less what says the same twice.
+const usageTemplate = `Usage:
+  {{.UseLine}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}{{if .HasAvailableSubCommands}}
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
+
+"{{.CommandPath}} COMMAND --help" tells more about a command.
+{{if not .HasParent}}` + rootExits + `{{end}}{{end}}{{if and .HasParent .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
+{{end}}`
 
 // newRootCommand makes the whole command tree.
 func newRootCommand(a *app) *cobra.Command {
@@ -43,9 +61,11 @@ func newRootCommand(a *app) *cobra.Command {
 			}
 			return unknownCommand(cmd, args[0])
 		},
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
-	root.SetUsageTemplate(root.UsageTemplate() + "{{if not .HasParent}}" + rootExits + "{{end}}")
+	root.SuggestionsMinimumDistance = 2
+	root.DisableFlagsInUseLine = true
+	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpCommand(newHelpCommand())
 	root.SetFlagErrorFunc(flagError)
 	for _, add := range subcommands() {
 		root.AddCommand(add(a))
@@ -58,7 +78,23 @@ func newRootCommand(a *app) *cobra.Command {
 func subcommands() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
 		newTraceCommand,
+		newCompletionCommand,
 		newVersionCommand,
+	}
+}
+
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Tell more about a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(root, args[0])
+			}
+			return about.Help()
+		},
 	}
 }
 
@@ -76,9 +112,4 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	return usageErrorf("%s takes flags only, and %q is none: `%s --help` lists them", cmd.Name(), args[0], cmd.CommandPath())
-}
-
-// flagError turns pflag's errors into sentences.
-func flagError(cmd *cobra.Command, err error) error {
-	return usageErrorf("%v: `%s --help` lists the flags of %s", err, cmd.CommandPath(), cmd.Name())
 }

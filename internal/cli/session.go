@@ -243,7 +243,8 @@ func (s *session) keepOldest(e *event.Event) {
 	}
 	s.queuedCount++
 	at, _ := slices.BinarySearchFunc(s.queued, e, func(a event.Event, b *event.Event) int {
-		return cmp.Or(cmp.Compare(a.Queued, b.Queued), -1)
+		// Not known, 0, is last.
+		return cmp.Or(cmp.Compare(uint64(a.Queued-1), uint64(b.Queued-1)), -1)
 	})
 	if at < oldestShown {
 		s.queued = slices.Insert(s.queued, at, *e)

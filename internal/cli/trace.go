@@ -53,7 +53,7 @@ func newTraceCommand(a *app) *cobra.Command {
 		mode, output string
 	)
 	cmd := &cobra.Command{
-		Use:     "trace [flags]",
+		Use:     "trace",
 		Short:   "Show what happens in accept queues, line by line, and a summary",
 		Long:    traceHelp,
 		Example: traceExamples,

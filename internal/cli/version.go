@@ -1,10 +1,86 @@
 package cli
 
 import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
 	"github.com/spf13/cobra"
 )
 
-func newVersionCommand(_ *app) *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version of this program", Args: noArgs,
-		RunE: func(*cobra.Command, []string) error { return nil }}
+// version is set by a release build: -ldflags "-X acceptwatch/internal/cli.version=v1.2.3".
+var version string
+
+// build is what this program was built from. What is not known is left out.
+type build struct {
+	Version  string `json:"version"`
+	Commit   string `json:"commit,omitempty"`
+	Time     string `json:"time,omitempty"` // of the commit, RFC 3339
+	Modified bool   `json:"modified,omitempty"`
+	Go       string `json:"go"`
+	Platform string `json:"platform"`
+}
+
+func newVersionCommand(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			asJSON, err := parseOutput(output)
+			if err != nil {
+				return err
+			}
+			info, _ := debug.ReadBuildInfo()
+			b := readBuild(version, info)
+			if asJSON {
+				return json.NewEncoder(a.Out).Encode(b)
+			}
+			_, err = fmt.Fprintln(a.Out, b)
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "output `format`: text or json")
+	return cmd
+}
+
+// readBuild prefers the version of a release to that of the module. info may
+// be nil.
+func readBuild(release string, info *debug.BuildInfo) build {
+	b := build{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info != nil {
+		if v := info.Main.Version; v != "" && v != "(devel)" {
+			b.Version = v
+		}
+		for _, setting := range info.Settings {
+			switch setting.Key {
+			case "vcs.revision":
+				b.Commit = setting.Value
+			case "vcs.time":
+				b.Time = setting.Value
+			case "vcs.modified":
+				b.Modified = setting.Value == "true"
+			}
+		}
+	}
+	if release != "" {
+		b.Version = release
+	}
+	return b
+}
+
+func (b build) String() string {
+	text := "acceptwatch " + b.Version
+	if b.Commit != "" {
+		text += ", commit " + b.Commit[:min(len(b.Commit), 12)]
+		if b.Modified {
+			text += " with changes"
+		}
+	}
+	if b.Time != "" {
+		text += ", " + b.Time
+	}
+	return text + ", " + b.Go + " " + b.Platform
 }

@@ -13,6 +13,8 @@ const (
 	// titlesEvery is after how many lines a terminal gets the titles again:
 	// about when they have left it.
 	titlesEvery = 40
+	// flushAt is when the buffer is written before it is asked for, in bytes.
+	flushAt = 1 << 16
 )
 
 // Options say where and how a Printer prints.
@@ -36,6 +38,7 @@ type Printer struct {
 	opt Options
 	renderer
 	buf     []byte
+	err     error // of the first write that failed
 	limiter limiter
 	lines   int // since the titles
 	noted   struct{ unknown, sampled bool }
@@ -73,6 +76,9 @@ func (p *Printer) Line(l *Line) {
 	}
 	p.buf = p.appendLine(p.buf, l)
 	p.lines++
+	if len(p.buf) >= flushAt {
+		_ = p.Flush() // which the next one tells
+	}
 	if l.Kind != event.Accepted {
 		return
 	}
@@ -123,10 +129,9 @@ func (p *Printer) print(s style, indent, text string) {
 
 // Flush writes what was printed. The error is that of the writer.
 func (p *Printer) Flush() error {
-	if len(p.buf) == 0 {
-		return nil
+	if len(p.buf) > 0 && p.err == nil {
+		_, p.err = p.opt.Out.Write(p.buf)
 	}
-	_, err := p.opt.Out.Write(p.buf)
 	p.buf = p.buf[:0]
-	return err
+	return p.err
 }
