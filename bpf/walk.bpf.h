@@ -17,17 +17,44 @@ struct walk {
 	struct sock *listener;
 	__u64 id;
 	__u64 now;
-	__u32 depth;
-	__u32 backlog;
+	__u64 limits; /* depth << 32 | backlog */
 };
+
+static __always_inline void walk_report(struct sock *child, __u64 id, __u64 now, __u64 limits)
+{
+	struct tcp_sock *tp = tcp_sk(child);
+	struct event *e;
+
+	if (!tp)
+		return;
+	e = event_begin();
+	if (!e)
+		return;
+	event_fill(e, EVENT_QUEUED, now, child, tp);
+	e->listener = id;
+	e->depth = limits >> 32;
+	e->backlog = limits;
+	event_end(e);
+}
+
+#ifdef ACCEPTWATCH_KPROBE
+/* A global function is verified once, not once a turn of the loop; it takes
+ * scalars, which is what pointers are to a program that reads by probe. */
+__noinline int walk_report_once(__u64 child, __u64 id, __u64 now, __u64 limits)
+{
+	walk_report((struct sock *)child, id, now, limits);
+	return 0;
+}
+#define WALK_REPORT(child, ...) walk_report_once((__u64)(child), __VA_ARGS__)
+#else
+#define WALK_REPORT walk_report
+#endif
 
 /* One entry; returns whether another may follow. */
 static __always_inline bool walk_entry(struct walk *w)
 {
 	struct request_sock *req = w->req;
-	struct tcp_sock *tp;
 	struct sock *child;
-	struct event *e;
 
 	/* On 5.10 the queue may change under the walk, and a request_sock may have
 	 * found another use. */
@@ -35,19 +62,8 @@ static __always_inline bool walk_entry(struct walk *w)
 		return false;
 	child = READ(req, sk);
 	w->req = READ(req, dl_next);
-	if (!child)
-		return true;
-	tp = tcp_sk(child);
-	if (!tp)
-		return true;
-	e = event_begin();
-	if (!e)
-		return true;
-	event_fill(e, EVENT_QUEUED, w->now, child, tp);
-	e->listener = w->id;
-	e->depth = w->depth;
-	e->backlog = w->backlog;
-	event_end(e);
+	if (child)
+		WALK_REPORT(child, w->id, w->now, w->limits);
 	return true;
 }
 
@@ -62,6 +78,7 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	struct tcp_sock *tp;
 	struct listener *l;
 	struct walk w = {};
+	__u32 depth, backlog;
 	struct event *e;
 	struct sock *sk;
 	__u8 none = 0;
@@ -87,25 +104,26 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	w.listener = sk;
 	w.id = l->id;
 	w.now = bpf_ktime_get_ns();
-	w.depth = READ(sk, sk_ack_backlog);
-	w.backlog = READ(sk, sk_max_ack_backlog);
+	depth = READ(sk, sk_ack_backlog);
+	backlog = READ(sk, sk_max_ack_backlog);
+	w.limits = (__u64)depth << 32 | backlog;
 	w.req = READ(tp, inet_conn.icsk_accept_queue.rskq_accept_head);
-	l->depth = w.depth;
-	l->backlog = w.backlog;
+	l->depth = depth;
+	l->backlog = backlog;
 	e = event_begin();
 	if (e) {
 		event_fill(e, EVENT_LISTENER, w.now, sk, tp);
 		e->queued = 0;
 		e->listener = w.id;
-		e->depth = w.depth;
+		e->depth = depth;
 		e->depth_at_entry = 0;
-		e->backlog = w.backlog;
+		e->backlog = backlog;
 		e->unread = 0;
 		e->inode = l->inode;
 		e->peer_port = 0;
 		if (l->v6only)
 			e->flags |= EVENT_FLAG_V6ONLY;
-		if (w.depth > (loop ? WALK_LOOP : WALK_BOUNDED))
+		if (depth > (loop ? WALK_LOOP : WALK_BOUNDED))
 			e->flags |= EVENT_FLAG_WALK_CUT;
 		event_end(e);
 	}
