@@ -27,6 +27,13 @@ static __always_inline void count_accept(struct listener *l, __u64 now, __u64 wa
 	count_wait(l, waited);
 }
 
+/* A dead connection is reported however short it waited. */
+static __always_inline bool reports_accept(__u64 waited, __u8 state)
+{
+	return makes(EVENT_ACCEPTED) &&
+	       (waited >= cfg_min_wait_us || state == TCP_CLOSE_WAIT || state == TCP_CLOSE);
+}
+
 /* This thread's accept() is seen at its exit, so it was not entered before. */
 static __always_inline void forget_accepting(void)
 {
@@ -43,6 +50,7 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	struct event *e;
 	__u64 now, waited;
 	__u32 depth;
+	__u8 state;
 
 	if (!wanted_of(sk, child))
 		return;
@@ -59,8 +67,9 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	depth = READ(sk, sk_ack_backlog);
 	waited = wait_us(now, READ(tp, rcvq_space.time));
 	l->depth = depth;
-	count_accept(l, now, waited, READ(child, __sk_common.skc_state));
-	if (!makes(EVENT_ACCEPTED) || waited < cfg_min_wait_us)
+	state = READ(child, __sk_common.skc_state);
+	count_accept(l, now, waited, state);
+	if (!reports_accept(waited, state))
 		return;
 	e = event_begin();
 	if (!e)
@@ -93,7 +102,7 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 		count_accept(l, now, waited, state);
 	else
 		count_address_accept(child, state);
-	if (!makes(EVENT_ACCEPTED) || waited < cfg_min_wait_us)
+	if (!reports_accept(waited, state))
 		return;
 	e = event_begin();
 	if (!e)

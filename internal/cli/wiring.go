@@ -2,10 +2,32 @@ package cli
 
 import (
 	"context"
-	"errors"
+
+	"acceptwatch/internal/probe"
 )
 
 // openProbe is the source of a live command: the eBPF programs.
-func openProbe(_ context.Context, _ sourceOptions) (source, error) {
-	return nil, unavailable(errors.ErrUnsupported, "this build has no probe")
+func openProbe(_ context.Context, o sourceOptions) (source, error) {
+	t, err := probe.Open(probe.Options{
+		Mode:    probe.Mode(o.Mode),
+		Filter:  o.Filter,
+		MinWait: o.MinWait,
+		Kinds:   o.Kinds,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return live{t}, nil
+}
+
+// live is the probe, as this package asks for it.
+type live struct{ *probe.Tracer }
+
+// SetHeld implements holder.
+func (l live) SetHeld(sockets []heldSocket) error {
+	held := make([]probe.Held, len(sockets))
+	for i, s := range sockets {
+		held[i] = probe.Held(s)
+	}
+	return l.Tracer.SetHeld(held)
 }

@@ -28,15 +28,13 @@ type blockedThreads struct {
 	accepting *ebpf.Map
 	left      map[uint32]int // thread id to process id
 	checked   time.Time
-
-	uninspected uint64 // processes that could not be looked into
 }
 
 // findBlocked looks for threads inside accept() after the hooks are in place:
 // one that entered between the attach and this look is taken out by fexit.
-func (t *Tracer) findBlocked() (*blockedThreads, error) {
+func (t *Tracer) findBlocked() error {
 	if !t.plan.has(RoleGraft) && t.plan.Mode != Kprobe {
-		return nil, nil
+		return nil
 	}
 	sockets := map[uint32]uint64{}
 	inodes := map[uint32]struct{}{}
@@ -46,31 +44,32 @@ func (t *Tracer) findBlocked() (*blockedThreads, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	delete(inodes, 0)
 	b := &blockedThreads{accepting: t.coll.Maps[tracingMapAccepting], left: map[uint32]int{}, checked: time.Now()}
 	if t.plan.Mode == Fentry {
 		// From here on fexit takes out the threads that it sees.
 		if err := t.coll.Variables[tracingVarEnteredBeforeAttach].Set(uint32(1)); err != nil {
-			return nil, fmt.Errorf("announce threads that block in accept(): %w", err)
+			return fmt.Errorf("announce threads that block in accept(): %w", err)
 		}
 	}
 	threads, uninspected, err := blockedInAccept(inodes)
 	if err != nil {
-		return nil, fmt.Errorf("find threads that block in accept(): %w", err)
+		return fmt.Errorf("find threads that block in accept(): %w", err)
 	}
-	b.uninspected = uint64(uninspected)
+	t.unseen = uint64(uninspected)
 	for _, thread := range threads {
 		tid := uint32(thread.TID)
 		// Kprobe mode has already noted the threads that entered since.
 		err := b.accepting.Update(tid, sockets[thread.Inode], ebpf.UpdateNoExist)
 		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
-			return nil, fmt.Errorf("note thread %d, which blocks in accept(): %w", tid, err)
+			return fmt.Errorf("note thread %d, which blocks in accept(): %w", tid, err)
 		}
 		b.left[tid] = thread.PID
 	}
-	return b, nil
+	t.blocked = b
+	return nil
 }
 
 // blockedInAccept asks the processes that hold the listeners; uninspected is

@@ -40,8 +40,10 @@ type Tracer struct {
 	canary  Canary
 	blocked *blockedThreads // nil: no thread needs the graft hook
 	unseen  uint64          // processes whose blocked threads are not known
-	sampler *sampler        // restricted mode only
-	counts  counts
+
+	lookedForBlocked bool
+	sampler          *sampler // restricted mode only
+	counts           counts
 }
 
 // Open attaches in the best mode that works, or in the forced one. The error
@@ -81,18 +83,6 @@ func (t *Tracer) start() error {
 	t.chooseCarrier()
 	if t.plan.Mode == Restricted {
 		t.sampler = newSampler()
-	}
-	if t.walk != nil && t.plan.Mode != Restricted {
-		// The walk makes the entries that blocked threads are tied to.
-		if err := t.Walk(); err != nil {
-			return err
-		}
-		if t.blocked, err = t.findBlocked(); err != nil {
-			return err
-		}
-		if t.blocked != nil {
-			t.unseen = t.blocked.uninspected
-		}
 	}
 	return nil
 }
@@ -161,7 +151,15 @@ func (t *Tracer) Walk() error {
 	if t.walk == nil {
 		return nil
 	}
-	return t.walk.run()
+	if err := t.walk.run(); err != nil {
+		return err
+	}
+	if t.lookedForBlocked || t.plan.Mode == Restricted {
+		return nil
+	}
+	// The first walk made the entries that blocked threads are tied to.
+	t.lookedForBlocked = true
+	return t.findBlocked()
 }
 
 // Sample reads the counts. With waits it reads the histograms too, 4 KiB for
