@@ -8,26 +8,22 @@ import (
 
 // openProbe is the source of a live command: the eBPF programs.
 func openProbe(_ context.Context, o sourceOptions) (source, error) {
-	t, err := probe.Open(probe.Options{
-		Mode:    probe.Mode(o.Mode),
-		Filter:  o.Filter,
-		MinWait: o.MinWait,
-		Kinds:   o.Kinds,
+	tracer, err := probe.Open(probe.Options{
+		Mode: probe.Mode(o.Mode), Filter: o.Filter, MinWait: o.MinWait, Kinds: o.Kinds,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return live{t}, nil
+	return probeSource{tracer}, nil
 }
 
-// live is the probe, as this package asks for it.
-type live struct{ *probe.Tracer }
+// probeSource is a Tracer that is told of sockets in this package's words.
+type probeSource struct{ *probe.Tracer }
 
-// SetHeld implements holder.
-func (l live) SetHeld(sockets []heldSocket) error {
+func (s probeSource) SetHeld(sockets []heldSocket) error {
 	held := make([]probe.Held, len(sockets))
-	for i, s := range sockets {
-		held[i] = probe.Held(s)
+	for i, socket := range sockets {
+		held[i] = probe.Held(socket)
 	}
-	return l.Tracer.SetHeld(held)
+	return s.Tracer.SetHeld(held)
 }

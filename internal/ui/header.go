@@ -62,7 +62,7 @@ func (p *Printer) headerListeners(h *Header) {
 			empty++
 			continue
 		}
-		text := l.Name(h.NetNS) + "  " + l.queue()
+		text := l.Name(h.NetNS) + "  " + l.queue(true)
 		if len(l.Owners) > 0 {
 			text += "; held by " + owners(l.Owners)
 		}

@@ -83,23 +83,23 @@ func states(u *listener.Unaccepted) string {
 }
 
 // queue is how full a queue is, of what, and since when: "12 of 128+1 places
-// taken: 9 ESTABLISHED, 3 CLOSE_WAIT; the oldest for 41.2 s".
-func (l *Listener) queue() string {
-	text := l.places()
-	if in := states(&l.Unaccepted); in != "" && l.Depth > 0 {
+// taken: 9 ESTABLISHED, 3 CLOSE_WAIT; the oldest for 41.2 s". Without taken it
+// begins at "128+1 places".
+func (l *Listener) queue(taken bool) string {
+	text := places(l.Backlog, max(l.Open, 1))
+	if taken {
+		text = Count(l.Depth) + " of " + text + " taken"
+	}
+	if l.Depth == 0 {
+		return text
+	}
+	if in := states(&l.Unaccepted); in != "" {
 		text += ": " + in
 	}
-	if age, known := l.Oldest(); known && l.Depth > 0 {
+	if age, known := l.Oldest(); known {
 		text += "; the oldest for " + Duration(age)
 	}
 	return text
-}
-
-func (l *Listener) places() string {
-	if l.Open > 1 { // each queue holds one more than its backlog
-		return fmt.Sprintf("%s of %s places taken", Count(l.Depth), Count(uint64(l.Backlog)+uint64(l.Open)))
-	}
-	return places(l.Depth, l.Backlog)
 }
 
 // fdRanges writes descriptors as "7-11, 13"; many are cut.

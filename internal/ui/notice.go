@@ -36,7 +36,7 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 	listener := string(appendAddr(nil, l.listener()))
 	switch l.Kind {
 	case event.Stall:
-		words = listener + ": " + places(l.Depth, l.Backlog) + ", nobody has called accept() for " +
+		words = listener + ": " + taken(l.Event) + ", nobody has called accept() for " +
 			Duration(ago(l.Time, l.Queued))
 		if last := l.LastAccept; last.Time != 0 {
 			words += " (last accept by " + string(appendAcceptor(nil, &event.Event{
@@ -60,7 +60,7 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 			words += "because the queue is empty; nobody was seen to accept"
 		}
 		if l.Depth > 0 {
-			words += "; " + places(l.Depth, l.Backlog)
+			words += "; " + taken(l.Event)
 		}
 		return "STALL-END", words
 	default:
@@ -70,4 +70,8 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 		}
 		return "listener closed", words
 	}
+}
+
+func taken(e *event.Event) string {
+	return Count(e.Depth) + " of " + places(e.Backlog, 1) + " taken"
 }

@@ -100,10 +100,11 @@ func appendClean(b []byte, name string) []byte {
 // Clean is name without anything that a terminal would obey.
 func Clean(name string) string { return string(appendClean(nil, name)) }
 
-// places is how full a queue is: "12 of 128+1 places taken". A queue holds one
-// more than its backlog (sk_acceptq_is_full, include/net/sock.h, tests with >).
-func places(depth, backlog uint32) string {
-	return fmt.Sprintf("%s of %s+1 places taken", Count(depth), Count(backlog))
+// places is the room in the queues of so many listeners, whose backlogs sum up
+// to backlog: "128+1 places". Each holds one more than its backlog
+// (sk_acceptq_is_full, include/net/sock.h, tests with >).
+func places(backlog uint32, listeners int) string {
+	return fmt.Sprintf("%s+%d places", Count(backlog), listeners)
 }
 
 // ago is how long before now something was, in ns of one clock.

@@ -68,6 +68,13 @@ func (p *Printer) listener(l *Listener, s *Summary) {
 	}
 	p.print(strong, "", name)
 
+	if l.QueuedAtAttach > 0 {
+		about := ""
+		if l.DeadAtAttach > 0 {
+			about = "of these " + Count(l.DeadAtAttach) + " with a client that had given up already"
+		}
+		p.row(plain, Count(l.QueuedAtAttach), "queued at start", about)
+	}
 	p.row(plain, Count(l.Accepted), "accepted", waits(&l.Wait, l.Folded))
 	if l.AcceptedDead > 0 {
 		p.row(problem, Count(l.AcceptedDead), "dead on accept", "of the accepted: the client had gone before")
@@ -93,7 +100,7 @@ func (p *Printer) listener(l *Listener, s *Summary) {
 		p.row(problem, Count(l.Stalls), "stalls", about)
 	}
 	if l.Open > 0 {
-		p.row(plain, Count(l.Depth), "still queued", l.queue())
+		p.row(plain, Count(l.Depth), "still queued", "of "+l.queue(false))
 	}
 	p.closeWait(l)
 	if l.Lost > 0 {
@@ -133,7 +140,7 @@ func (p *Printer) closeWait(l *Listener) {
 
 // row prints "     12,431 accepted        waited p50 ...".
 func (p *Printer) row(s style, count, name, about string) {
-	const hanging = "                            "
+	const hanging = "                             "
 	b := appendRight(nil, count, 11)
 	b = padRight(append(append(b, ' '), name...), 0, len(hanging)-1)
 	if about != "" {

@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
+	"acceptwatch/internal/sockdiag"
+)
+
+// fakeApp runs commands on a fake kernel, in its time.
+func fakeApp(k *fakeKernel, out *bytes.Buffer) *app {
+	server := owner.Process{PID: 123, Comm: "python3", FDs: []int{3}}
+	epoch := time.Date(2024, 5, 17, 14, 0, 0, 0, time.UTC)
+	return &app{
+		Stdio: Stdio{Out: out, Err: out},
+		log:   zerolog.Nop(),
+		openSource: func(context.Context, sourceOptions) (source, error) {
+			return k, nil
+		},
+		env: environment{
+			getenv:    func(string) string { return "" },
+			now:       func() time.Time { return epoch.Add(time.Duration(k.now - began)) },
+			monotonic: func() int64 { return k.now },
+			netns:     testNetNS,
+			sockets: func(_ context.Context, states sockdiag.StateMask, _ *filter.Filter) ([]hostSocket, error) {
+				if states == sockdiag.States(sockdiag.Listen) {
+					return []hostSocket{{sockdiag.Socket{Family: 2, State: sockdiag.Listen, Local: k.bound, Inode: testInode}, testNetNS}}, nil
+				}
+				var held []hostSocket
+				for inode := uint32(901); inode <= 903; inode++ {
+					held = append(held, hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound, Inode: inode}, testNetNS})
+				}
+				return append(held, hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound}, testNetNS}), nil
+			},
+			owners: func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+				found := make(map[uint32][]owner.Process)
+				for inode := range inodes {
+					p := server
+					if inode != testInode {
+						p.FDs = []int{int(inode) - 894}
+					}
+					found[inode] = []owner.Process{p}
+				}
+				return found, owner.Report{}, nil
+			},
+		},
+	}
+}
+
+func runFake(t *testing.T, k *fakeKernel, args ...string) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	code := fakeApp(k, &out).run(t.Context(), append([]string{"trace"}, args...))
+	if !k.closed {
+		t.Error("the source was not closed")
+	}
+	return out.String(), code
+}
+
+func TestIncidentAsText(t *testing.T) {
+	out, code := runFake(t, incidentKernel(), "--port", "8000,9000", "--duration", "50s")
+	if code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	golden(t, "incident.txt", []byte(out))
+}
+
+func TestIncidentAsJSON(t *testing.T) {
+	k := incidentKernel()
+	k.losses = []listener.Loss{{What: "ring_full", Text: "events found the buffer full", Count: 3}}
+	out, _ := runFake(t, k, "-o", "json", "--duration", "50s")
+	golden(t, "incident.jsonl", []byte(out))
+
+	types := map[string]int{}
+	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
+		var line struct{ Type string }
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			t.Errorf("%v in %s", err, lines.Text())
+		}
+		types[line.Type]++
+	}
+	if types["event"] == 0 || types["listener"] != 2 || types["summary"] != 1 || types["loss"] != 1 {
+		t.Errorf("lines of types %v", types)
+	}
+}
+
+func TestLinesAreFilteredAndCountersAreNot(t *testing.T) {
+	out, _ := runFake(t, incidentKernel(), "--events", "accepted", "--min-wait", "1s", "--duration", "50s")
+	golden(t, "filtered.txt", []byte(out))
+}
+
+func TestPendingConnectionsOfOtherListenersAreNotListed(t *testing.T) {
+	out, _ := runFake(t, incidentKernel(), "--port", "9000", "--duration", "1s")
+	golden(t, "other_port.txt", []byte(out))
+}
+
+func TestQuietUntilStopped(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	k := newFakeKernel()
+	var out bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	k.script = []action{{30 * second, func(*fakeKernel) { cancel() }}}
+	if code := fakeApp(k, &out).run(ctx, []string{"trace"}); code != exitDone {
+		t.Errorf("exit code %d after a signal: %s", code, out.String())
+	}
+	if !strings.Contains(out.String(), "0 events lost") {
+		t.Errorf("no summary after a signal:\n%s", out.String())
+	}
+}
+
+func TestSourceErrorsHaveExitCodes(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{errors.New("broken"), exitError},
+		{unavailable(errors.New("not here"), "do that"), exitUnavailable},
+		{errors.ErrUnsupported, exitUnavailable},
+	} {
+		var out bytes.Buffer
+		a := fakeApp(newFakeKernel(), &out)
+		a.openSource = func(context.Context, sourceOptions) (source, error) { return nil, test.err }
+		if code := a.run(t.Context(), []string{"trace"}); code != test.want {
+			t.Errorf("%v: exit code %d, want %d", test.err, code, test.want)
+		}
+	}
+}
+
+func TestKernelIsAskedForWhatIsShown(t *testing.T) {
+	var asked sourceOptions
+	var out bytes.Buffer
+	k := newFakeKernel()
+	a := fakeApp(k, &out)
+	a.openSource = func(_ context.Context, o sourceOptions) (source, error) {
+		asked = o
+		return k, nil
+	}
+	a.run(t.Context(), []string{"trace", "--events", "stall,reset", "--min-wait", "2s", "--mode", "kprobe",
+		"--addr", "127.0.0.0/8", "-4", "-p", "80", "-p", "90-91", "--duration", "1s"})
+	if asked.Mode != "kprobe" || asked.MinWait != 2*time.Second || len(asked.Kinds) != 1 || asked.Kinds[0] != event.Reset ||
+		asked.Filter.Family != filter.IPv4 || asked.Filter.Addr != netip.MustParsePrefix("127.0.0.0/8") || len(asked.Filter.Ports) != 2 {
+		t.Errorf("%+v", asked)
+	}
+}
