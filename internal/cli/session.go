@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -19,8 +18,6 @@ const (
 	walkEvery = int64(5 * time.Second)
 	// gatherTimeout bounds what is asked of the host for the summary.
 	gatherTimeout = 5 * time.Second
-	// oldestShown is how many entries of the queues the header lists.
-	oldestShown = 10
 )
 
 // view shows a trace. Its methods are called from one goroutine.
@@ -46,8 +43,7 @@ type session struct {
 	lastAccepts            map[uint64]ui.LastAccept
 	began                  bool
 	early                  []event.Event // what happened before the header was printed
-	queued                 []event.Event // entries of the first walk, the oldest ones
-	queuedCount            int
+	queued                 oldest        // what the queues hold, until the header is printed
 	warned                 map[string]bool
 }
 
@@ -92,7 +88,6 @@ func (s *session) begin(ctx context.Context) error {
 	header := &ui.Header{
 		Mode: s.src.Mode(), Limits: s.src.Limits(), Filter: s.opt.filter.String(),
 		Lines: s.opt.lines(), NetNS: s.app.env.netns,
-		Oldest: s.queued, Queued: s.queuedCount,
 		Hint: "Ctrl-C ends with a summary",
 	}
 	if s.opt.duration > 0 {
@@ -101,6 +96,7 @@ func (s *session) begin(ctx context.Context) error {
 	if e, ok := s.src.(explainer); ok {
 		header.Why = e.Why()
 	}
+	header.Oldest, header.Queued = s.queued.list()
 	header.Waiting = s.hosts.notListening(ctx)
 	header.Listeners = slices.DeleteFunc(s.hosts.listeners(s.table.Rows()), func(l ui.Listener) bool { return l.Open == 0 })
 	s.view.begin(header)
@@ -108,7 +104,7 @@ func (s *session) begin(ctx context.Context) error {
 	for i := range s.early {
 		s.show(&s.early[i])
 	}
-	s.early, s.queued = nil, nil
+	s.early, s.queued = nil, oldest{}
 	return s.view.flush()
 }
 
@@ -176,13 +172,10 @@ func (s *session) end(ctx context.Context) error {
 // apply takes an event of the source.
 func (s *session) apply(e *event.Event) {
 	switch e.Kind {
-	case event.Queued:
+	case event.Listener, event.Queued:
 		if !s.began {
-			s.keepOldest(e)
+			s.queued.add(e, &s.opt.filter)
 		}
-		s.table.Apply(e, s.emit)
-		return
-	case event.Listener:
 		s.table.Apply(e, s.emit)
 		return
 	}
@@ -234,22 +227,6 @@ func (s *session) wanted(e *event.Event) bool {
 		return s.opt.filter.Match(e.NetNS, e.Local)
 	}
 	return s.opt.filter.MatchListener(e.NetNS, e.Local, false)
-}
-
-// keepOldest keeps the entries that have been queued for the longest.
-func (s *session) keepOldest(e *event.Event) {
-	if !s.opt.filter.Match(e.NetNS, e.Local) {
-		return
-	}
-	s.queuedCount++
-	at, _ := slices.BinarySearchFunc(s.queued, e, func(a event.Event, b *event.Event) int {
-		// Not known, 0, is last.
-		return cmp.Or(cmp.Compare(uint64(a.Queued-1), uint64(b.Queued-1)), -1)
-	})
-	if at < oldestShown {
-		s.queued = slices.Insert(s.queued, at, *e)
-		s.queued = s.queued[:min(len(s.queued), oldestShown)]
-	}
 }
 
 // follow tells the source who holds what, when the filter names processes.

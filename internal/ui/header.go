@@ -28,13 +28,12 @@ const mostListeners = 20
 
 // Header prints the header, without the column titles.
 func (p *Printer) Header(h *Header) {
-	mode := "acceptwatch traces " + h.Filter + " in mode " + h.Mode
+	p.print(strong, "", "acceptwatch traces "+h.Filter+" in mode "+h.Mode)
 	if h.Why != "" {
-		mode += " (" + h.Why + ")"
+		p.print(faint, "", "why this mode: "+h.Why)
 	}
-	p.print(strong, "", mode)
 	for _, limit := range h.Limits {
-		p.print(faint, "", "cannot see: "+limit)
+		p.print(slow, "", "limit: "+limit)
 	}
 	if h.Lines != "" {
 		p.print(plain, "", "shows only "+h.Lines+"; the summary counts everything")

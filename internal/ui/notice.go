@@ -38,13 +38,7 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 	case event.Stall:
 		words = listener + ": " + taken(l.Event) + ", nobody has called accept() for " +
 			Duration(ago(l.Time, l.Queued))
-		if last := l.LastAccept; last.Time != 0 {
-			words += " (last accept by " + string(appendAcceptor(nil, &event.Event{
-				PID: last.PID, TID: last.TID, Comm: last.Comm}, true, 0)) + " at " + clock(last.Time) + ")"
-		} else {
-			words += " (no accept seen since the start)"
-		}
-		return "STALL", words
+		return "STALL", words + " (" + lastAccept(&l.LastAccept, clock) + ")"
 	case event.StallEnd:
 		words = listener + ": after " + Duration(ago(l.Time, l.Queued)) + ", "
 		switch l.Ended {
@@ -74,4 +68,15 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 
 func taken(e *event.Event) string {
 	return Count(e.Depth) + " of " + places(e.Backlog, 1) + " taken"
+}
+
+func lastAccept(last *LastAccept, clock func(int64) string) string {
+	if last.Time == 0 {
+		return "no accept seen since the start"
+	}
+	by := appendAcceptor(nil, &event.Event{PID: last.PID, TID: last.TID, Comm: last.Comm}, true, 0)
+	if len(by) > 0 {
+		by = append([]byte("by "), append(by, ' ')...)
+	}
+	return "last accept " + string(by) + "at " + clock(last.Time)
 }
