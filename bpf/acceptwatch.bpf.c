@@ -12,6 +12,8 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /* For the generated Go types. */
 const struct event *unused_event __attribute__((unused));
+const enum event_kind *unused_kind __attribute__((unused));
+const enum event_flag *unused_flag __attribute__((unused));
 const enum loss *unused_loss __attribute__((unused));
 const enum histogram_slot *unused_slot __attribute__((unused));
 

@@ -4,5 +4,6 @@ package probe
 // machine, and kprobes, which read registers. libbpf's headers come from the
 // package libbpf-dev.
 //
-//go:generate go tool bpf2go -go-package probe -target bpfel -cc clang-19 -strip llvm-strip-19 -cflags "-mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -I../../headers -I../../bpf" -type event -type loss -type histogram_slot tracing ../../bpf/acceptwatch.bpf.c
+//go:generate go tool bpf2go -go-package probe -target bpfel -cc clang-19 -strip llvm-strip-19 -cflags "-mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -I../../headers -I../../bpf" -type event -type loss -type event_kind -type event_flag -type histogram_slot tracing ../../bpf/acceptwatch.bpf.c
 //go:generate go tool bpf2go -go-package probe -target amd64,arm64 -no-global-types -cc clang-19 -strip llvm-strip-19 -cflags "-mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -I../../headers -I../../bpf -DACCEPTWATCH_KPROBE" kprobe ../../bpf/acceptwatch.bpf.c
+//go:generate go tool bpf2go -go-package probe -target bpfel -output-suffix _test -no-global-types -cc clang-19 -strip llvm-strip-19 -cflags "-mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -I../../headers -I../../bpf" bucket ../../bpf/bucket_test.bpf.c

@@ -56,6 +56,8 @@ const (
 	kprobeVarOtherAddresses       = "other_addresses"
 	kprobeVarOthers               = "others"
 	kprobeVarUnusedEvent          = "unused_event"
+	kprobeVarUnusedFlag           = "unused_flag"
+	kprobeVarUnusedKind           = "unused_kind"
 	kprobeVarUnusedLoss           = "unused_loss"
 	kprobeVarUnusedSlot           = "unused_slot"
 )
@@ -154,6 +156,8 @@ type kprobeVariableSpecs struct {
 	OtherAddresses      *ebpf.VariableSpec `ebpf:"other_addresses"`
 	Others              *ebpf.VariableSpec `ebpf:"others"`
 	UnusedEvent         *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedFlag          *ebpf.VariableSpec `ebpf:"unused_flag"`
+	UnusedKind          *ebpf.VariableSpec `ebpf:"unused_kind"`
 	UnusedLoss          *ebpf.VariableSpec `ebpf:"unused_loss"`
 	UnusedSlot          *ebpf.VariableSpec `ebpf:"unused_slot"`
 }
@@ -229,6 +233,8 @@ type kprobeVariables struct {
 	OtherAddresses      *ebpf.Variable `ebpf:"other_addresses"`
 	Others              *ebpf.Variable `ebpf:"others"`
 	UnusedEvent         *ebpf.Variable `ebpf:"unused_event"`
+	UnusedFlag          *ebpf.Variable `ebpf:"unused_flag"`
+	UnusedKind          *ebpf.Variable `ebpf:"unused_kind"`
 	UnusedLoss          *ebpf.Variable `ebpf:"unused_loss"`
 	UnusedSlot          *ebpf.Variable `ebpf:"unused_slot"`
 }

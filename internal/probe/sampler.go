@@ -89,7 +89,7 @@ func (t *Tracer) lostInRing() uint64 {
 	return kernel[tracingLossLOSS_RING_FULL]
 }
 
-// observe takes in what a walk lists.
+// observe takes in what a walk lists, and deaths since.
 func (s *sampler) observe(e *event.Event) {
 	switch e.Kind {
 	case event.Listener:
@@ -107,6 +107,10 @@ func (s *sampler) observe(e *event.Event) {
 			s.queued[id] = seen
 		}
 		seen.round, seen.event = s.round, *e
+	case event.CloseWait, event.Reset:
+		if seen := s.queued[connection{e.NetNS, e.Local, e.Peer, e.Queued}]; seen != nil {
+			seen.event.State = e.State
+		}
 	}
 }
 

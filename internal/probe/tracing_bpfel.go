@@ -61,6 +61,27 @@ type tracingEvent struct {
 	Comm         [16]int8
 }
 
+type tracingEventFlag uint32
+
+const (
+	tracingEventFlagEVENT_FLAG_ENTERED_BEFORE_ATTACH tracingEventFlag = 1
+	tracingEventFlagEVENT_FLAG_WALK_CUT              tracingEventFlag = 2
+	tracingEventFlagEVENT_FLAG_AFTER_FIN             tracingEventFlag = 4
+	tracingEventFlagEVENT_FLAG_V6ONLY                tracingEventFlag = 8
+)
+
+type tracingEventKind uint32
+
+const (
+	tracingEventKindEVENT_ACCEPTED        tracingEventKind = 1
+	tracingEventKindEVENT_CLOSE_WAIT      tracingEventKind = 2
+	tracingEventKindEVENT_RESET           tracingEventKind = 3
+	tracingEventKindEVENT_PURGED          tracingEventKind = 4
+	tracingEventKindEVENT_LISTENER        tracingEventKind = 5
+	tracingEventKindEVENT_QUEUED          tracingEventKind = 6
+	tracingEventKindEVENT_LISTENER_CLOSED tracingEventKind = 7
+)
+
 type tracingHeldPort struct {
 	_     structs.HostLayout
 	Netns uint32
@@ -160,6 +181,8 @@ const (
 	tracingVarOtherAddresses      = "other_addresses"
 	tracingVarOthers              = "others"
 	tracingVarUnusedEvent         = "unused_event"
+	tracingVarUnusedFlag          = "unused_flag"
+	tracingVarUnusedKind          = "unused_kind"
 	tracingVarUnusedLoss          = "unused_loss"
 	tracingVarUnusedSlot          = "unused_slot"
 )
@@ -255,6 +278,8 @@ type tracingVariableSpecs struct {
 	OtherAddresses      *ebpf.VariableSpec `ebpf:"other_addresses"`
 	Others              *ebpf.VariableSpec `ebpf:"others"`
 	UnusedEvent         *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedFlag          *ebpf.VariableSpec `ebpf:"unused_flag"`
+	UnusedKind          *ebpf.VariableSpec `ebpf:"unused_kind"`
 	UnusedLoss          *ebpf.VariableSpec `ebpf:"unused_loss"`
 	UnusedSlot          *ebpf.VariableSpec `ebpf:"unused_slot"`
 }
@@ -326,6 +351,8 @@ type tracingVariables struct {
 	OtherAddresses      *ebpf.Variable `ebpf:"other_addresses"`
 	Others              *ebpf.Variable `ebpf:"others"`
 	UnusedEvent         *ebpf.Variable `ebpf:"unused_event"`
+	UnusedFlag          *ebpf.Variable `ebpf:"unused_flag"`
+	UnusedKind          *ebpf.Variable `ebpf:"unused_kind"`
 	UnusedLoss          *ebpf.Variable `ebpf:"unused_loss"`
 	UnusedSlot          *ebpf.Variable `ebpf:"unused_slot"`
 }
