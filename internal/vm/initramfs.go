@@ -1,0 +1,205 @@
+package vm
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"acceptwatch/internal/vm/elfdeps"
+	"acceptwatch/internal/vm/guest"
+	"acceptwatch/internal/vm/initrd"
+	"acceptwatch/internal/vm/kmod"
+)
+
+// channelModules drive the port to the host. Some kernels have them built in.
+var channelModules = []string{"virtio_pci", "virtio_console"}
+
+// defaultModules are loaded where a kernel has them: socket diagnostics, and
+// what tests build networks of.
+var defaultModules = []string{"tcp_diag", "mptcp_diag", "veth", "dummy", "sch_netem"}
+
+// initPackage is the program that is init in the guest.
+const initPackage = "acceptwatch/cmd/vmrun"
+
+// writeInitramfs writes what the guest starts from: its base, init and what the
+// run brings along, then the kernel's modules, which are kept in the cache.
+func (r *Run) writeInitramfs(ctx context.Context, w io.Writer) error {
+	tree := initrd.New()
+	addBase(tree)
+	init, done, err := r.findInit(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := tree.AddHost("/init", init); err != nil {
+		return err
+	}
+	if err := r.addFiles(tree); err != nil {
+		return err
+	}
+	buffered := bufio.NewWriterSize(w, 1<<20)
+	if _, err := tree.WriteTo(buffered); err != nil {
+		return err
+	}
+	modules, err := moduleArchive(r.Kernel, r.Modules)
+	if err != nil {
+		return err
+	}
+	if _, err := buffered.Write(modules); err != nil {
+		return err
+	}
+	return buffered.Flush()
+}
+
+// addFiles adds what the run brings along.
+func (r *Run) addFiles(tree *initrd.Tree) error {
+	resolver := elfdeps.NewResolver()
+	var programs []string
+	for _, f := range r.Files {
+		if f.Host == "" {
+			tree.AddFile(f.Guest, f.Mode, f.Data)
+			continue
+		}
+		name := f.Guest
+		if name == "" {
+			name = f.Host
+		}
+		files, err := tree.AddHostTree(name, f.Host, f.skip)
+		if err != nil {
+			return fmt.Errorf("bring %s along: %w", f.Host, err)
+		}
+		if f.Libraries {
+			programs = append(programs, files...)
+		}
+	}
+	for _, binary := range r.Binaries {
+		path, err := exec.LookPath(binary)
+		if err != nil {
+			return fmt.Errorf("bring %s along: %w", binary, err)
+		}
+		if path, err = filepath.Abs(path); err != nil {
+			return err
+		}
+		if err := tree.AddHost(path, path); err != nil {
+			return fmt.Errorf("bring %s along: %w", binary, err)
+		}
+		programs = append(programs, path)
+	}
+	for _, program := range programs {
+		needs, err := resolver.Needs(program)
+		if err != nil {
+			return fmt.Errorf("bring %s along: %w", program, err)
+		}
+		for _, path := range needs {
+			if err := tree.AddHost(path, path); err != nil {
+				return fmt.Errorf("bring %s along: %w", program, err)
+			}
+		}
+	}
+	const cache = "/etc/ld.so.cache" // names the directories of libraries
+	if _, err := os.Stat(cache); err == nil && len(programs) > 0 {
+		return tree.AddHost(cache, cache)
+	}
+	return nil
+}
+
+// moduleArchive returns the archive with a kernel's modules that init loads. It
+// is kept in the cache, by what it depends on.
+func moduleArchive(k Kernel, wanted []string) ([]byte, error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	wanted = slices.Concat(channelModules, wanted)
+	key := sha256.Sum256(fmt.Appendln(nil, "v1", k, wanted, defaultModules))
+	name := filepath.Join(cache, "initramfs", fmt.Sprintf("%s-%s-%x.cpio", k.Arch, k.Version, key[:8]))
+	if archive, err := os.ReadFile(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return archive, err
+	}
+	index, err := kmod.Open(k.Modules)
+	if err != nil {
+		return nil, err
+	}
+	for _, module := range defaultModules {
+		if index.Has(module) {
+			wanted = append(wanted, module)
+		}
+	}
+	modules, err := index.Resolve(wanted...)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", k.Name, err)
+	}
+	tree := initrd.New()
+	var list strings.Builder
+	for _, m := range modules {
+		path := "/lib/modules/" + m.Name + ".ko"
+		tree.AddFile(path, 0o644, m.Content)
+		fmt.Fprintln(&list, path)
+	}
+	tree.AddFile(guest.ModuleList, 0o644, []byte(list.String()))
+	var archive strings.Builder
+	if _, err := tree.WriteTo(&archive); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	return []byte(archive.String()), writeAtomically(name, []byte(archive.String()), 0o644)
+}
+
+// findInit returns the static vmrun that is init: the one given, this program
+// if it is one, or else a new one built by the go command. Call done when it
+// was read.
+func (r *Run) findInit(ctx context.Context) (path string, done func(), err error) {
+	nothing := func() {}
+	if r.Init != "" {
+		return r.Init, nothing, nil
+	}
+	if self, err := os.Executable(); err == nil && isStaticInit(self) {
+		return self, nothing, nil
+	}
+	dir, err := os.MkdirTemp("", "acceptwatch-init-")
+	if err != nil {
+		return "", nothing, err
+	}
+	done = func() { os.RemoveAll(dir) }
+	path = filepath.Join(dir, "init")
+	if err := buildStatic(ctx, r.Kernel.Arch, "build", "-trimpath", "-ldflags=-s -w", "-o", path, initPackage); err != nil {
+		done()
+		return "", nothing, fmt.Errorf("build the init of the guest: %w", err)
+	}
+	return path, done, nil
+}
+
+// isStaticInit says whether a file is vmrun, built without cgo.
+func isStaticInit(path string) bool {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil || info.Path != initPackage {
+		return false
+	}
+	return slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
+		return s.Key == "CGO_ENABLED" && s.Value == "0"
+	})
+}
+
+// buildStatic runs the go command without cgo.
+func buildStatic(ctx context.Context, arch string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go %s: %w\n%s", args[0], err, out)
+	}
+	return nil
+}
