@@ -34,14 +34,6 @@ static __always_inline bool reports_accept(__u64 waited, __u8 state)
 	       (waited >= cfg_min_wait_us || state == TCP_CLOSE_WAIT || state == TCP_CLOSE);
 }
 
-/* This thread's accept() is seen at its exit, so it was not entered before. */
-static __always_inline void forget_accepting(void)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-
-	bpf_map_delete_elem(&accepting, &tid);
-}
-
 /* sk gave child to this thread. */
 static __always_inline void accepted(struct sock *sk, struct sock *child)
 {
@@ -108,43 +100,93 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 	if (!e)
 		return;
 	event_fill(e, EVENT_ACCEPTED, now, child, tp);
-	e->flags = EVENT_FLAG_ENTERED_BEFORE_ATTACH;
-	if (l) {
+	e->flags = EVENT_FLAG_EXIT_UNSEEN;
+	if (l)
 		e->listener = l->id;
-		e->backlog = l->backlog;
-	}
 	event_acceptor(e);
 	event_end(e);
+}
+
+/* The kernel skips a program that is already running on the CPU (since 5.12,
+ * kernel/bpf/trampoline.c). On a preemptible kernel that is so when a thread is
+ * preempted inside it and another one accepts meanwhile: 1 in 500 connections
+ * of a busy server under emulation on 7.3. security_sock_graft runs with
+ * preemption and softirqs off (sock_graft, include/net/sock.h), so a program
+ * there is never skipped, and does what the exit of inet_csk_accept left out.
+ * Each thread has a place to note what the exit has seen; threads whose ids
+ * differ by a multiple of 8192 share it. */
+#define PLACES 8192
+
+struct seen {
+	__u64 child;
+	__u32 hash;
+	__u32 tid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLACES);
+	__type(key, __u32);
+	__type(value, struct seen);
+} seen_accepts SEC(".maps");
+
+static __always_inline void note_seen(struct sock *child)
+{
+	__u32 tid = bpf_get_current_pid_tgid(), place = tid & (PLACES - 1);
+	struct seen *seen = bpf_map_lookup_elem(&seen_accepts, &place);
+
+	if (!seen)
+		return;
+	seen->child = (__u64)child;
+	seen->hash = READ(child, __sk_common.skc_hash);
+	seen->tid = tid;
+}
+
+static __always_inline bool was_seen(struct sock *child)
+{
+	__u32 tid = bpf_get_current_pid_tgid(), place = tid & (PLACES - 1);
+	struct seen *seen = bpf_map_lookup_elem(&seen_accepts, &place);
+
+	return seen && seen->tid == tid && seen->child == (__u64)child &&
+	       seen->hash == READ(child, __sk_common.skc_hash);
 }
 
 /* inet_csk_accept returned; child is NULL when it failed, EAGAIN included. */
 static __always_inline void handle_accept(struct sock *sk, struct sock *child)
 {
-	if (entered_before_attach)
-		forget_accepting();
-	if (child)
-		accepted(sk, child);
+	if (!child)
+		return;
+	note_seen(child);
+	accepted(sk, child);
 }
 
 /* security_sock_graft: accept() gives the connection its descriptor. It passes
- * for the calls in the map accepting, whose exit is not seen. */
+ * for the calls whose exit is not seen: those skipped, those entered before
+ * attach, and in kprobe mode all. */
 static __always_inline void handle_graft(struct sock *child)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
-	__u64 *found, key;
+	struct listener *l = NULL;
+	__u64 *found, key = 0;
 
-	found = bpf_map_lookup_elem(&accepting, &tid);
-	if (!found)
+	if (was_seen(child))
 		return;
-	key = *found;
-	bpf_map_delete_elem(&accepting, &tid);
+	found = bpf_map_lookup_elem(&accepting, &tid);
+	if (found) {
+		key = *found;
+		bpf_map_delete_elem(&accepting, &tid);
+	}
 #ifdef ACCEPTWATCH_KPROBE
 	if (key && tcp_sk(child)) {
 		accepted((struct sock *)key, child);
 		return;
 	}
 #endif
-	accepted_from_entry(key ? bpf_map_lookup_elem(&listeners, &key) : NULL, child);
+	if (key)
+		l = bpf_map_lookup_elem(&listeners, &key);
+	if (l && (l->port != port_of(child) || l->netns != netns_of(child)))
+		l = NULL;
+	accepted_from_entry(l, child);
 }
 
 #endif

@@ -16,9 +16,10 @@ enum event_kind {
 };
 
 enum event_flag {
-	/* accept() had been entered before the tracer was attached: the
-	 * listener is known by its address only. */
-	EVENT_FLAG_ENTERED_BEFORE_ATTACH = 1 << 0,
+	/* ACCEPTED: the exit of inet_csk_accept was not seen, because the call
+	 * was entered before attach or the program was skipped. The depth is
+	 * not known, and the listener (if 0) by its address only. */
+	EVENT_FLAG_EXIT_UNSEEN = 1 << 0,
 	/* LISTENER: the walk stopped before the end of this queue. */
 	EVENT_FLAG_WALK_CUT = 1 << 1,
 	/* RESET: the peer's FIN had come first. */

@@ -83,9 +83,6 @@ __u64 losses[LOSS_KINDS];
 struct listener others;
 struct address_counts other_addresses;
 
-/* Nonzero while threads may be inside an accept() entered before attach. */
-__u32 entered_before_attach;
-
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);

@@ -37,14 +37,18 @@ type app struct {
 // exit code. SIGINT and SIGTERM end a command as its normal end does; a closed
 // standard output ends it quietly.
 func Run(ctx context.Context, args []string, stdio Stdio) int {
+	return runWithSignals(ctx, &app{
+		Stdio: stdio, log: newLog(stdio.Err), openSource: openProbe, env: hostEnvironment(),
+	}, args)
+}
+
+func runWithSignals(ctx context.Context, a *app, args []string) int {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills
 	// Writing to a closed pipe then returns EPIPE instead of killing the
 	// process, whatever the descriptor.
 	signal.Ignore(unix.SIGPIPE)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C kills
-
-	a := &app{Stdio: stdio, log: newLog(stdio.Err), openSource: openProbe, env: hostEnvironment()}
 	return a.run(ctx, args)
 }
 

@@ -8,12 +8,13 @@ type wallClock struct {
 	env    *environment
 	offset int64 // ns: wall less monotonic
 	taken  int64 // ns, monotonic
+	zone   *time.Location
 }
 
 const takeOffsetEvery = int64(time.Second)
 
 func newWallClock(env *environment) *wallClock {
-	c := &wallClock{env: env}
+	c := &wallClock{env: env, zone: env.now().Location()}
 	c.take()
 	return c
 }
@@ -34,4 +35,4 @@ func (c *wallClock) refresh(now int64) {
 }
 
 // at is the time of day at a time of CLOCK_MONOTONIC, in ns.
-func (c *wallClock) at(ns int64) time.Time { return time.Unix(0, ns+c.offset) }
+func (c *wallClock) at(ns int64) time.Time { return time.Unix(0, ns+c.offset).In(c.zone) }

@@ -99,6 +99,9 @@ func (s *session) begin(ctx context.Context) error {
 	header.Oldest, header.Queued = s.queued.list()
 	header.Waiting = s.hosts.notListening(ctx)
 	header.Listeners = slices.DeleteFunc(s.hosts.listeners(s.table.Rows()), func(l ui.Listener) bool { return l.Open == 0 })
+	if header.Waiting != "" && s.opt.json {
+		s.app.log.Warn().Msg("nothing listens on " + header.Waiting + " now; waiting for it")
+	}
 	s.view.begin(header)
 	s.began = true
 	for i := range s.early {

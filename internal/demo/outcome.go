@@ -52,7 +52,7 @@ func (o *Outcome) refused() string {
 	if o.Refused == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", and %s more got no answer at all", plural(o.Refused, "client"))
+	return fmt.Sprintf(", and %s got no answer at all", plural(o.Refused, "more client"))
 }
 
 func (o *Outcome) without() string {
@@ -91,9 +91,9 @@ func (o *Outcome) differences() []string {
 	if o.Agrees() {
 		return nil
 	}
-	return []string{fmt.Sprintf("NOT AS IT WAS: what was reported differs from what the demo made, %s. "+
+	return []string{fmt.Sprintf("NOT AS IT WAS: what was reported differs from what the demo made %s. "+
 		"Please report this with the output of `acceptwatch doctor`:\n  %s",
-		plural(len(o.Differs), "time"), strings.Join(o.Differs, "\n  "))}
+		"in "+plural(len(o.Differs), "point"), strings.Join(o.Differs, "\n  "))}
 }
 
 func plural(n int, noun string) string {

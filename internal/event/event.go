@@ -31,12 +31,12 @@ const (
 type Flags uint16
 
 const (
-	EnteredBeforeAttach Flags = 1 << 0 // accept() was entered before attach
-	WalkCut             Flags = 1 << 1 // Listener: the walk stopped early
-	AfterFIN            Flags = 1 << 2 // Reset: the peer's FIN had come first
-	V6Only              Flags = 1 << 3 // Listener: takes no IPv4 connections
-	Sampled             Flags = 1 << 8 // Accepted: Time is when it was noticed
-	Recovered           Flags = 1 << 9 // seen late, by accept or by a walk
+	ExitUnseen Flags = 1 << 0 // Accepted: seen only when it got its descriptor; the depth is not known
+	WalkCut    Flags = 1 << 1 // Listener: the walk stopped early
+	AfterFIN   Flags = 1 << 2 // Reset: the peer's FIN had come first
+	V6Only     Flags = 1 << 3 // Listener: takes no IPv4 connections
+	Sampled    Flags = 1 << 8 // Accepted: Time is when it was noticed
+	Recovered  Flags = 1 << 9 // seen late, by accept or by a walk
 )
 
 // Event is one thing that happened. It holds no pointers into the buffer it

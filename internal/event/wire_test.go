@@ -62,7 +62,7 @@ func TestDecode(t *testing.T) {
 			Time: 1_000_000_000, Queued: 1_000_000_000, ListenerID: 42, Cookie: 7,
 			Local: netip.MustParseAddrPort("127.0.0.1:8000"), Peer: netip.MustParseAddrPort("10.0.0.2:54728"),
 			NetNS: 0xf0000001, Ifindex: 3, Depth: 4, DepthAtEntry: 5, Backlog: 128, Unread: 6,
-			PID: 1234, TID: 1235, Flags: EnteredBeforeAttach, Kind: Accepted, Family: 2,
+			PID: 1234, TID: 1235, Flags: ExitUnseen, Kind: Accepted, Family: 2,
 			State: CloseWaited, Comm: Comm{'g', 'u', 'n', 'i', 'c', 'o', 'r', 'n'},
 		}},
 		{"IPv4 to an IPv6 socket is IPv4", resetMapped, Event{
@@ -131,7 +131,7 @@ func TestUserSpaceFlagsSurviveARecording(t *testing.T) {
 	if err := Decode(Append(nil, &in), &out); err != nil {
 		t.Fatal(err)
 	}
-	if out.Flags != EnteredBeforeAttach|Sampled|Recovered {
+	if out.Flags != ExitUnseen|Sampled|Recovered {
 		t.Errorf("flags %b", out.Flags)
 	}
 }
@@ -221,8 +221,8 @@ func TestEnumsAreThoseOfTheHeader(t *testing.T) {
 	for name, want := range map[string]uint64{
 		"EVENT_ACCEPTED": uint64(Accepted), "EVENT_CLOSE_WAIT": uint64(CloseWait), "EVENT_RESET": uint64(Reset),
 		"EVENT_PURGED": uint64(Purged), "EVENT_LISTENER": uint64(Listener), "EVENT_QUEUED": uint64(Queued),
-		"EVENT_LISTENER_CLOSED":            uint64(ListenerClosed),
-		"EVENT_FLAG_ENTERED_BEFORE_ATTACH": uint64(EnteredBeforeAttach), "EVENT_FLAG_WALK_CUT": uint64(WalkCut),
+		"EVENT_LISTENER_CLOSED":  uint64(ListenerClosed),
+		"EVENT_FLAG_EXIT_UNSEEN": uint64(ExitUnseen), "EVENT_FLAG_WALK_CUT": uint64(WalkCut),
 		"EVENT_FLAG_AFTER_FIN": uint64(AfterFIN), "EVENT_FLAG_V6ONLY": uint64(V6Only),
 	} {
 		m := regexp.MustCompile(name + `\s*=\s*(?:(\d+) << (\d+)|(\d+))`).FindSubmatch(src)

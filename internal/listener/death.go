@@ -58,7 +58,7 @@ func (t *Table) acceptedDead(e *event.Event, m *member, emit func(*event.Event))
 	// The event of an accept() entered before attach is made after it
 	// returned: the peer may have closed in between. A sampled one has its
 	// state from a walk, which was looked at.
-	if e.Flags&(event.EnteredBeforeAttach|event.Sampled) != 0 ||
+	if e.Flags&(event.ExitUnseen|event.Sampled) != 0 ||
 		known == e.State || !e.State.Dead() || known == event.Close {
 		return
 	}

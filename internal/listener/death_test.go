@@ -53,7 +53,7 @@ func TestMissedDeathsAreRecovered(t *testing.T) {
 			func(s *story) { s.walk(1, 210, "0.0.0.0:8000", 0, 0) }, accept(200, fin)}, nil},
 		{"accept entered before attach says nothing of it", []step{func(s *story) {
 			e := conn(event.Accepted, 200, 100, 7, fin)
-			e.Flags = event.EnteredBeforeAttach
+			e.Flags = event.ExitUnseen
 			s.apply(e)
 		}}, nil},
 		{"a sampled accept follows the walk that misses it", []step{walk(150, est), walk(160, fin),

@@ -165,7 +165,7 @@ func TestWhatHasNoEntryIsInTheRowOfOthers(t *testing.T) {
 	}
 }
 
-func TestAcceptsEnteredBeforeAttachAreCountedByAddress(t *testing.T) {
+func TestAcceptsExitUnseenAreCountedByAddress(t *testing.T) {
 	s := tell(t, Options{Start: 1})
 	s.open(1, "0.0.0.0:8000", 0, 0)
 	c := Counted{ID: 1, Key: key("0.0.0.0:8000"), Enqueued: 2, NonEmptySince: second, Depth: 2}
@@ -173,7 +173,7 @@ func TestAcceptsEnteredBeforeAttachAreCountedByAddress(t *testing.T) {
 	s.emitted("3000 ms stall 0.0.0.0:8000 depth 2/0 2s")
 	// Neither its listener nor the depth is in the event.
 	e := conn(event.Accepted, 4000, 2000, 1, event.CloseWaited)
-	e.Flags = event.EnteredBeforeAttach
+	e.Flags = event.ExitUnseen
 	s.apply(e)
 	s.emitted("4000 ms stall_end 0.0.0.0:8000 depth 2/0 3s by accept")
 	c.Depth = 1

@@ -129,7 +129,7 @@ func (t *Table) accepted(e *event.Event, emit func(*event.Event)) {
 	}
 	m.lastAccept = max(m.lastAccept, e.Time)
 	m.forgetUpTo(e.Queued)
-	if e.ListenerID != 0 && e.Flags&event.EnteredBeforeAttach == 0 { // otherwise the depth is not known
+	if e.ListenerID != 0 && e.Flags&event.ExitUnseen == 0 { // otherwise the depth is not known
 		m.setDepth(e.Depth, e.Time)
 		m.backlog = e.Backlog
 	}

@@ -105,9 +105,6 @@ func TestDetectOnThisHost(t *testing.T) {
 				t.Errorf("%s works without privileges", name)
 			}
 		}
-		if plan := BestMode(f); plan.Mode != ModeDiag {
-			t.Errorf("mode %s without privileges", plan.Mode)
-		}
 		return
 	}
 	if !f.BTF.OK() || !f.AtLeast(5, 10) {
@@ -133,9 +130,6 @@ func TestDetectOnThisHost(t *testing.T) {
 	}
 	if !accept.InBTF || accept.Params != want {
 		t.Errorf("inet_csk_accept: %+v, want %d parameters", accept, want)
-	}
-	if plan := BestMode(f); plan.Mode == ModeDiag {
-		t.Errorf("no eBPF mode though tp_btf works: %s", plan.Why)
 	}
 }
 

@@ -206,6 +206,11 @@ func functionFindings(h Host) []Finding {
 // canaryFindings has one finding for each role of hooks, in the order of the
 // canary.
 func canaryFindings(h Host) []Finding {
+	if h.AttachErr != nil {
+		return []Finding{{ID: "attach", Status: Fail, What: "attaching in mode " + h.Plan.Mode + " fails",
+			Consequence: "no events, though each program type works by itself",
+			Remedy:      "report it, with the kernel's version; --mode may force another mode", Error: h.AttachErr.Error()}}
+	}
 	if h.CanaryErr != nil {
 		return []Finding{{ID: "canary", Status: Warn, What: "the test connection could not be traced",
 			Consequence: "whether the hooks are called on this kernel is not proven", Error: h.CanaryErr.Error()}}

@@ -29,8 +29,9 @@ const (
 
 // Plan is the mode that would be used.
 type Plan struct {
-	Mode string
-	Why  string // a phrase: "BTF trampolines work here"
+	Mode   string
+	Why    string   // a phrase: "BTF trampolines work here"
+	Limits []string // what it cannot see, a sentence each
 }
 
 // Canary is what one loopback connection made the hooks of the attached mode
@@ -54,53 +55,33 @@ type Host struct {
 	Features *Features
 	Plan     Plan
 
+	AttachErr error   // of attaching in that mode; the mode is useless then
 	Canary    *Canary // nil: not made
-	CanaryErr error   // why not; nil and no Canary: the mode has none
+	CanaryErr error   // why the connection of the canary failed
 
 	DiagErr error // of listing TCP sockets by sock_diag; nil: works
 }
 
-// BestMode is the best mode whose programs were all seen to work. It is what
-// the features allow: a command that forces a mode, or a kernel whose programs
-// the verifier refuses, may end with another.
-func BestMode(f *Features) Plan {
-	ring := f.RingBuf.OK()
-	switch {
-	case ring && f.Fentry.OK():
-		return Plan{ModeFentry, "BTF trampolines work here"}
-	case ring && f.BTF.OK() && f.Kprobe.OK() && f.ProbeRead.OK():
-		return Plan{ModeKprobe, "kprobes work here, and fentry " + negative(f.Fentry)}
-	case ring && f.TpBTF.OK() && f.IterTCP.OK():
-		return Plan{ModeRestricted, "fentry " + negative(f.Fentry) + " and kprobe " + negative(f.Kprobe) +
-			", but tp_btf and iter/tcp work"}
-	case !f.Caps.Tracing() || !f.OuterUser:
-		return Plan{ModeDiag, "privileges are missing for eBPF"}
-	case !f.AtLeast(5, 8):
-		return Plan{ModeDiag, "eBPF here needs Linux 5.8 or later"}
+// exact says in phrases what is exact in a mode. What is not is in its limits.
+func exact(mode string) []string {
+	switch mode {
+	case ModeFentry:
+		return []string{"accept waits, depths, close_wait, reset, purged"}
+	case ModeKprobe:
+		return []string{"accept waits, depths, close_wait, reset, purged, but for what is counted as missed"}
+	case ModeRestricted:
+		return []string{"close_wait and reset before accept, with their waits",
+			"age, state and order of what is in a queue, at each walk"}
 	default:
-		return Plan{ModeDiag, "no set of eBPF programs works here"}
+		return []string{"depth, backlog and CLOSE_WAIT of each listener, at each snapshot",
+			"age of what is in a queue, to 1 ms"}
 	}
 }
 
-// Guarantees says in phrases what is exact in a mode and what is not.
-func Guarantees(mode string) (exact, inexact []string) {
-	switch mode {
-	case ModeFentry:
-		return []string{"accept waits, depths, close_wait, reset, purged, accept_error"}, nil
-	case ModeKprobe:
-		return []string{"accept waits, depths, close_wait, reset, purged"},
-			[]string{"accept calls lost when many threads block in accept (counted)",
-				"runs dropped when another probe holds the CPU (counted since Linux 6.12)"}
-	case ModeRestricted:
-		return []string{"close_wait and reset before accept, with their waits",
-				"age, state and order of what is in a queue, at each walk"},
-			[]string{"accept waits: sampled, to the interval of the walks",
-				"acceptor: the owner of the listener, not the thread that accepted",
-				"connections that come and go between two walks are only counted"}
-	default:
-		return []string{"depth, backlog and CLOSE_WAIT of each listener, at each snapshot",
-				"age of what is in a queue, to 1 ms"},
-			[]string{"events between two snapshots are not seen",
-				"resets in a queue are derived: depth minus what is visible"}
-	}
+// WithoutEBPF is the plan when no eBPF mode works.
+func WithoutEBPF(why string) Plan {
+	return Plan{Mode: ModeDiag, Why: why, Limits: []string{
+		"events between two snapshots are not seen",
+		"resets in a queue are derived: depth minus what is visible",
+	}}
 }

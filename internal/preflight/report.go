@@ -27,8 +27,9 @@ type Summary struct {
 
 // NewReport makes the whole report. It is pure.
 func NewReport(h Host) Report {
-	r := Report{Findings: Diagnose(h), Summary: Summary{Mode: h.Plan.Mode, Why: h.Plan.Why}}
-	r.Summary.Exact, r.Summary.Inexact = Guarantees(h.Plan.Mode)
+	r := Report{Findings: Diagnose(h), Summary: Summary{
+		Mode: h.Plan.Mode, Why: h.Plan.Why, Exact: exact(h.Plan.Mode), Inexact: h.Plan.Limits,
+	}}
 	for _, f := range r.Findings {
 		switch f.Status {
 		case OK:

@@ -59,6 +59,9 @@ var hosts = []struct {
 	name, mode string
 	change     func(h *Host)
 }{
+	{"attach-fails", ModeFentry, func(h *Host) {
+		h.Canary, h.AttachErr = nil, errors.New("load programs: program state_entry: permission denied")
+	}},
 	{"modern", ModeFentry, func(*Host) {}},
 	{"unprivileged", ModeDiag, func(h *Host) {
 		f := h.Features
@@ -131,9 +134,9 @@ func TestReportOfKnownHosts(t *testing.T) {
 		t.Run(host.name, func(t *testing.T) {
 			h := modern()
 			host.change(&h)
-			h.Plan = BestMode(h.Features)
-			if h.Plan.Mode != host.mode {
-				t.Errorf("mode %s, want %s", h.Plan.Mode, host.mode)
+			h.Plan = Plan{Mode: host.mode, Why: "the plan says so"}
+			if host.mode == ModeDiag {
+				h.Plan = WithoutEBPF("no eBPF mode works here")
 			}
 			report := NewReport(h)
 			var text bytes.Buffer
@@ -148,7 +151,7 @@ func TestReportOfKnownHosts(t *testing.T) {
 			}
 
 			// What the mode is must not contradict the findings.
-			if failed := report.Summary.Fail > 0; failed != (h.Plan.Mode == ModeDiag || host.name == "inlined-carrier") {
+			if failed := report.Summary.Fail > 0; failed != (h.Plan.Mode == ModeDiag || host.name == "inlined-carrier" || h.AttachErr != nil) {
 				t.Errorf("%d failures in mode %s", report.Summary.Fail, h.Plan.Mode)
 			}
 			seen := make(map[string]bool)
@@ -180,7 +183,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 func TestReportAsJSONLines(t *testing.T) {
 	h := modern()
-	h.Plan = BestMode(h.Features)
+	h.Plan = Plan{Mode: ModeFentry}
 	var out bytes.Buffer
 	if err := NewReport(h).WriteJSON(&out); err != nil {
 		t.Fatal(err)

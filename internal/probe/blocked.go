@@ -16,22 +16,23 @@ import (
 
 // A thread that blocks in accept() since before attach entered it past the
 // hooks, so its return is not seen (an fexit runs only for calls that passed
-// the patched entry). security_sock_graft sees it. The map accepting names
-// these threads; fexit takes a thread out that it has seen after all.
+// the patched entry). security_sock_graft sees it, but not the listener: the
+// map accepting says which one each of these threads waits on.
 
 // pruneEvery is how often threads that are gone are looked for.
 const pruneEvery = 5 * time.Second
 
-// blockedThreads are the threads whose next return from accept() only the
-// graft hook sees.
+// blockedThreads are threads that blocked in accept() when the hooks had just
+// been put in place.
 type blockedThreads struct {
 	accepting *ebpf.Map
+	seen      *ebpf.Map
 	left      map[uint32]int // thread id to process id
 	checked   time.Time
 }
 
-// findBlocked looks for threads inside accept() after the hooks are in place:
-// one that entered between the attach and this look is taken out by fexit.
+// findBlocked looks for threads inside accept() after the hooks are in place. It
+// may find some that entered it only after attach.
 func (t *Tracer) findBlocked() error {
 	if !t.plan.has(RoleGraft) && t.plan.Mode != Kprobe {
 		return nil
@@ -47,13 +48,7 @@ func (t *Tracer) findBlocked() error {
 		return err
 	}
 	delete(inodes, 0)
-	b := &blockedThreads{accepting: t.coll.Maps[tracingMapAccepting], left: map[uint32]int{}, checked: time.Now()}
-	if t.plan.Mode == Fentry {
-		// From here on fexit takes out the threads that it sees.
-		if err := t.coll.Variables[tracingVarEnteredBeforeAttach].Set(uint32(1)); err != nil {
-			return fmt.Errorf("announce threads that block in accept(): %w", err)
-		}
-	}
+	b := &blockedThreads{accepting: t.coll.Maps[tracingMapAccepting], seen: t.coll.Maps[tracingMapSeenAccepts], left: map[uint32]int{}, checked: time.Now()}
 	threads, uninspected, err := blockedInAccept(inodes)
 	if err != nil {
 		return fmt.Errorf("find threads that block in accept(): %w", err)
@@ -92,7 +87,8 @@ func blockedInAccept(inodes map[uint32]struct{}) (threads []owner.Thread, uninsp
 
 func (b *blockedThreads) empty() bool { return len(b.left) == 0 }
 
-// prune forgets the threads that the programs took out, and those that ended.
+// prune forgets the threads that the programs took out, those that ended, and
+// those whose accept() was entered after attach, as its exit has shown.
 func (b *blockedThreads) prune(now time.Time) error {
 	if now.Sub(b.checked) < pruneEvery {
 		return nil
@@ -108,35 +104,17 @@ func (b *blockedThreads) prune(now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("look up thread %d: %w", tid, err)
 		}
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, tid)); errors.Is(err, fs.ErrNotExist) {
+		var place tracingSeen
+		if err := b.seen.Lookup(tid%uint32(b.seen.MaxEntries()), &place); err != nil {
+			return fmt.Errorf("look up what thread %d accepted: %w", tid, err)
+		}
+		_, err = os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, tid))
+		if place.Tid == tid || errors.Is(err, fs.ErrNotExist) {
 			if err := b.accepting.Delete(tid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return fmt.Errorf("forget thread %d: %w", tid, err)
 			}
 			delete(b.left, tid)
 		}
 	}
-	return nil
-}
-
-// stopBlocked takes the graft hook away, when nobody needs it any more.
-func (t *Tracer) stopBlocked() error {
-	t.blocked = nil
-	if t.plan.Mode != Fentry {
-		return nil
-	}
-	if err := t.coll.Variables[tracingVarEnteredBeforeAttach].Set(uint32(0)); err != nil {
-		return fmt.Errorf("announce that no thread blocks in accept() since before attach: %w", err)
-	}
-	kept := t.links[:0]
-	for _, l := range t.links {
-		if l.role == RoleGraft {
-			if err := l.Close(); err != nil {
-				return fmt.Errorf("detach from %s: %w", l.symbol, err)
-			}
-			continue
-		}
-		kept = append(kept, l)
-	}
-	t.links = kept
 	return nil
 }

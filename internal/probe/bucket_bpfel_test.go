@@ -16,23 +16,22 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	bucketMapAccepting           = "accepting"
-	bucketMapAddresses           = "addresses"
-	bucketMapClosed              = "closed"
-	bucketMapEvents              = "events"
-	bucketMapFreeHistograms      = "free_histograms"
-	bucketMapHeld                = "held"
-	bucketMapHeldPorts           = "held_ports"
-	bucketMapHistogramOf         = "histogram_of"
-	bucketMapHistograms          = "histograms"
-	bucketMapListeners           = "listeners"
-	bucketProgPutInBucket        = "put_in_bucket"
-	bucketVarBucket              = "bucket"
-	bucketVarEnteredBeforeAttach = "entered_before_attach"
-	bucketVarGivenUs             = "given_us"
-	bucketVarLosses              = "losses"
-	bucketVarOtherAddresses      = "other_addresses"
-	bucketVarOthers              = "others"
+	bucketMapAccepting      = "accepting"
+	bucketMapAddresses      = "addresses"
+	bucketMapClosed         = "closed"
+	bucketMapEvents         = "events"
+	bucketMapFreeHistograms = "free_histograms"
+	bucketMapHeld           = "held"
+	bucketMapHeldPorts      = "held_ports"
+	bucketMapHistogramOf    = "histogram_of"
+	bucketMapHistograms     = "histograms"
+	bucketMapListeners      = "listeners"
+	bucketProgPutInBucket   = "put_in_bucket"
+	bucketVarBucket         = "bucket"
+	bucketVarGivenUs        = "given_us"
+	bucketVarLosses         = "losses"
+	bucketVarOtherAddresses = "other_addresses"
+	bucketVarOthers         = "others"
 )
 
 // loadBucket returns the embedded CollectionSpec for bucket.
@@ -100,12 +99,11 @@ type bucketMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type bucketVariableSpecs struct {
-	Bucket              *ebpf.VariableSpec `ebpf:"bucket"`
-	EnteredBeforeAttach *ebpf.VariableSpec `ebpf:"entered_before_attach"`
-	GivenUs             *ebpf.VariableSpec `ebpf:"given_us"`
-	Losses              *ebpf.VariableSpec `ebpf:"losses"`
-	OtherAddresses      *ebpf.VariableSpec `ebpf:"other_addresses"`
-	Others              *ebpf.VariableSpec `ebpf:"others"`
+	Bucket         *ebpf.VariableSpec `ebpf:"bucket"`
+	GivenUs        *ebpf.VariableSpec `ebpf:"given_us"`
+	Losses         *ebpf.VariableSpec `ebpf:"losses"`
+	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
+	Others         *ebpf.VariableSpec `ebpf:"others"`
 }
 
 // bucketObjects contains all objects after they have been loaded into the kernel.
@@ -159,12 +157,11 @@ func (m *bucketMaps) Close() error {
 //
 // It can be passed to loadBucketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bucketVariables struct {
-	Bucket              *ebpf.Variable `ebpf:"bucket"`
-	EnteredBeforeAttach *ebpf.Variable `ebpf:"entered_before_attach"`
-	GivenUs             *ebpf.Variable `ebpf:"given_us"`
-	Losses              *ebpf.Variable `ebpf:"losses"`
-	OtherAddresses      *ebpf.Variable `ebpf:"other_addresses"`
-	Others              *ebpf.Variable `ebpf:"others"`
+	Bucket         *ebpf.Variable `ebpf:"bucket"`
+	GivenUs        *ebpf.Variable `ebpf:"given_us"`
+	Losses         *ebpf.Variable `ebpf:"losses"`
+	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
+	Others         *ebpf.Variable `ebpf:"others"`
 }
 
 // bucketPrograms contains all programs after they have been loaded into the kernel.

@@ -28,6 +28,7 @@ const (
 	kprobeMapHistogramOf          = "histogram_of"
 	kprobeMapHistograms           = "histograms"
 	kprobeMapListeners            = "listeners"
+	kprobeMapSeenAccepts          = "seen_accepts"
 	kprobeProgAcceptKprobe        = "accept_kprobe"
 	kprobeProgForgetKprobe        = "forget_kprobe"
 	kprobeProgGraftKprobe         = "graft_kprobe"
@@ -51,7 +52,6 @@ const (
 	kprobeVarCfgNetns             = "cfg_netns"
 	kprobeVarCfgPorts             = "cfg_ports"
 	kprobeVarCfgPortsOn           = "cfg_ports_on"
-	kprobeVarEnteredBeforeAttach  = "entered_before_attach"
 	kprobeVarLosses               = "losses"
 	kprobeVarOtherAddresses       = "other_addresses"
 	kprobeVarOthers               = "others"
@@ -134,32 +134,32 @@ type kprobeMapSpecs struct {
 	HistogramOf    *ebpf.MapSpec `ebpf:"histogram_of"`
 	Histograms     *ebpf.MapSpec `ebpf:"histograms"`
 	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
+	SeenAccepts    *ebpf.MapSpec `ebpf:"seen_accepts"`
 }
 
 // kprobeVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kprobeVariableSpecs struct {
-	CfgAddr             *ebpf.VariableSpec `ebpf:"cfg_addr"`
-	CfgAddrOn           *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
-	CfgCgroup           *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
-	CfgFamily           *ebpf.VariableSpec `ebpf:"cfg_family"`
-	CfgHeldOn           *ebpf.VariableSpec `ebpf:"cfg_held_on"`
-	CfgKinds            *ebpf.VariableSpec `ebpf:"cfg_kinds"`
-	CfgMask             *ebpf.VariableSpec `ebpf:"cfg_mask"`
-	CfgMinWaitUs        *ebpf.VariableSpec `ebpf:"cfg_min_wait_us"`
-	CfgNetns            *ebpf.VariableSpec `ebpf:"cfg_netns"`
-	CfgPorts            *ebpf.VariableSpec `ebpf:"cfg_ports"`
-	CfgPortsOn          *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
-	EnteredBeforeAttach *ebpf.VariableSpec `ebpf:"entered_before_attach"`
-	Losses              *ebpf.VariableSpec `ebpf:"losses"`
-	OtherAddresses      *ebpf.VariableSpec `ebpf:"other_addresses"`
-	Others              *ebpf.VariableSpec `ebpf:"others"`
-	UnusedEvent         *ebpf.VariableSpec `ebpf:"unused_event"`
-	UnusedFlag          *ebpf.VariableSpec `ebpf:"unused_flag"`
-	UnusedKind          *ebpf.VariableSpec `ebpf:"unused_kind"`
-	UnusedLoss          *ebpf.VariableSpec `ebpf:"unused_loss"`
-	UnusedSlot          *ebpf.VariableSpec `ebpf:"unused_slot"`
+	CfgAddr        *ebpf.VariableSpec `ebpf:"cfg_addr"`
+	CfgAddrOn      *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
+	CfgCgroup      *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
+	CfgFamily      *ebpf.VariableSpec `ebpf:"cfg_family"`
+	CfgHeldOn      *ebpf.VariableSpec `ebpf:"cfg_held_on"`
+	CfgKinds       *ebpf.VariableSpec `ebpf:"cfg_kinds"`
+	CfgMask        *ebpf.VariableSpec `ebpf:"cfg_mask"`
+	CfgMinWaitUs   *ebpf.VariableSpec `ebpf:"cfg_min_wait_us"`
+	CfgNetns       *ebpf.VariableSpec `ebpf:"cfg_netns"`
+	CfgPorts       *ebpf.VariableSpec `ebpf:"cfg_ports"`
+	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
+	Losses         *ebpf.VariableSpec `ebpf:"losses"`
+	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
+	Others         *ebpf.VariableSpec `ebpf:"others"`
+	UnusedEvent    *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedFlag     *ebpf.VariableSpec `ebpf:"unused_flag"`
+	UnusedKind     *ebpf.VariableSpec `ebpf:"unused_kind"`
+	UnusedLoss     *ebpf.VariableSpec `ebpf:"unused_loss"`
+	UnusedSlot     *ebpf.VariableSpec `ebpf:"unused_slot"`
 }
 
 // kprobeObjects contains all objects after they have been loaded into the kernel.
@@ -194,6 +194,7 @@ type kprobeMaps struct {
 	HistogramOf    *ebpf.Map `ebpf:"histogram_of"`
 	Histograms     *ebpf.Map `ebpf:"histograms"`
 	Listeners      *ebpf.Map `ebpf:"listeners"`
+	SeenAccepts    *ebpf.Map `ebpf:"seen_accepts"`
 }
 
 func (m *kprobeMaps) Close() error {
@@ -210,6 +211,7 @@ func (m *kprobeMaps) Close() error {
 		m.HistogramOf,
 		m.Histograms,
 		m.Listeners,
+		m.SeenAccepts,
 	)
 }
 
@@ -217,26 +219,25 @@ func (m *kprobeMaps) Close() error {
 //
 // It can be passed to loadKprobeObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kprobeVariables struct {
-	CfgAddr             *ebpf.Variable `ebpf:"cfg_addr"`
-	CfgAddrOn           *ebpf.Variable `ebpf:"cfg_addr_on"`
-	CfgCgroup           *ebpf.Variable `ebpf:"cfg_cgroup"`
-	CfgFamily           *ebpf.Variable `ebpf:"cfg_family"`
-	CfgHeldOn           *ebpf.Variable `ebpf:"cfg_held_on"`
-	CfgKinds            *ebpf.Variable `ebpf:"cfg_kinds"`
-	CfgMask             *ebpf.Variable `ebpf:"cfg_mask"`
-	CfgMinWaitUs        *ebpf.Variable `ebpf:"cfg_min_wait_us"`
-	CfgNetns            *ebpf.Variable `ebpf:"cfg_netns"`
-	CfgPorts            *ebpf.Variable `ebpf:"cfg_ports"`
-	CfgPortsOn          *ebpf.Variable `ebpf:"cfg_ports_on"`
-	EnteredBeforeAttach *ebpf.Variable `ebpf:"entered_before_attach"`
-	Losses              *ebpf.Variable `ebpf:"losses"`
-	OtherAddresses      *ebpf.Variable `ebpf:"other_addresses"`
-	Others              *ebpf.Variable `ebpf:"others"`
-	UnusedEvent         *ebpf.Variable `ebpf:"unused_event"`
-	UnusedFlag          *ebpf.Variable `ebpf:"unused_flag"`
-	UnusedKind          *ebpf.Variable `ebpf:"unused_kind"`
-	UnusedLoss          *ebpf.Variable `ebpf:"unused_loss"`
-	UnusedSlot          *ebpf.Variable `ebpf:"unused_slot"`
+	CfgAddr        *ebpf.Variable `ebpf:"cfg_addr"`
+	CfgAddrOn      *ebpf.Variable `ebpf:"cfg_addr_on"`
+	CfgCgroup      *ebpf.Variable `ebpf:"cfg_cgroup"`
+	CfgFamily      *ebpf.Variable `ebpf:"cfg_family"`
+	CfgHeldOn      *ebpf.Variable `ebpf:"cfg_held_on"`
+	CfgKinds       *ebpf.Variable `ebpf:"cfg_kinds"`
+	CfgMask        *ebpf.Variable `ebpf:"cfg_mask"`
+	CfgMinWaitUs   *ebpf.Variable `ebpf:"cfg_min_wait_us"`
+	CfgNetns       *ebpf.Variable `ebpf:"cfg_netns"`
+	CfgPorts       *ebpf.Variable `ebpf:"cfg_ports"`
+	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
+	Losses         *ebpf.Variable `ebpf:"losses"`
+	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
+	Others         *ebpf.Variable `ebpf:"others"`
+	UnusedEvent    *ebpf.Variable `ebpf:"unused_event"`
+	UnusedFlag     *ebpf.Variable `ebpf:"unused_flag"`
+	UnusedKind     *ebpf.Variable `ebpf:"unused_kind"`
+	UnusedLoss     *ebpf.Variable `ebpf:"unused_loss"`
+	UnusedSlot     *ebpf.Variable `ebpf:"unused_slot"`
 }
 
 // kprobePrograms contains all programs after they have been loaded into the kernel.

@@ -47,7 +47,7 @@ type Role string
 
 const (
 	RoleAccept  Role = "accept"  // connections leave the queue
-	RoleGraft   Role = "graft"   // the same, for calls that were entered before attach
+	RoleGraft   Role = "graft"   // the same, for calls whose exit the other hook does not see
 	RoleEnqueue Role = "enqueue" // connections enter the queue
 	RoleState   Role = "state"   // connections die in the queue
 	RolePurge   Role = "purge"   // a listener closes with connections in its queue
@@ -235,7 +235,7 @@ func missingHook(role Role) string {
 	case RoleClose:
 		return "a closed listener is noticed late"
 	case RoleGraft:
-		return "the next connection of each thread that blocks in accept() since before the start is not reported"
+		return "the next connection of each thread that blocks in accept() since before the start is not reported, nor a connection whose accept the kernel skipped"
 	default:
 		return "some events are not seen"
 	}

@@ -38,7 +38,7 @@ type Tracer struct {
 	undecoded uint64 // records that could not be decoded
 
 	canary  Canary
-	blocked *blockedThreads // nil: no thread needs the graft hook
+	blocked *blockedThreads // nil: there are none
 	unseen  uint64          // processes whose blocked threads are not known
 
 	lookedForBlocked bool
@@ -116,9 +116,7 @@ func (t *Tracer) Read(fn func(*event.Event)) error {
 			return err
 		}
 		if t.blocked.empty() {
-			if err := t.stopBlocked(); err != nil {
-				return err
-			}
+			t.blocked = nil
 		}
 	}
 	return t.drain(fn)

@@ -64,10 +64,10 @@ type tracingEvent struct {
 type tracingEventFlag uint32
 
 const (
-	tracingEventFlagEVENT_FLAG_ENTERED_BEFORE_ATTACH tracingEventFlag = 1
-	tracingEventFlagEVENT_FLAG_WALK_CUT              tracingEventFlag = 2
-	tracingEventFlagEVENT_FLAG_AFTER_FIN             tracingEventFlag = 4
-	tracingEventFlagEVENT_FLAG_V6ONLY                tracingEventFlag = 8
+	tracingEventFlagEVENT_FLAG_EXIT_UNSEEN tracingEventFlag = 1
+	tracingEventFlagEVENT_FLAG_WALK_CUT    tracingEventFlag = 2
+	tracingEventFlagEVENT_FLAG_AFTER_FIN   tracingEventFlag = 4
+	tracingEventFlagEVENT_FLAG_V6ONLY      tracingEventFlag = 8
 )
 
 type tracingEventKind uint32
@@ -140,6 +140,13 @@ const (
 	tracingLossLOSS_KINDS          tracingLoss = 7
 )
 
+type tracingSeen struct {
+	_     structs.HostLayout
+	Child uint64
+	Hash  uint32
+	Tid   uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -154,6 +161,7 @@ const (
 	tracingMapHistogramOf         = "histogram_of"
 	tracingMapHistograms          = "histograms"
 	tracingMapListeners           = "listeners"
+	tracingMapSeenAccepts         = "seen_accepts"
 	tracingProgAcceptExitFourArgs = "accept_exit_four_args"
 	tracingProgAcceptExitTwoArgs  = "accept_exit_two_args"
 	tracingProgForgetEntry        = "forget_entry"
@@ -176,7 +184,6 @@ const (
 	tracingVarCfgNetns            = "cfg_netns"
 	tracingVarCfgPorts            = "cfg_ports"
 	tracingVarCfgPortsOn          = "cfg_ports_on"
-	tracingVarEnteredBeforeAttach = "entered_before_attach"
 	tracingVarLosses              = "losses"
 	tracingVarOtherAddresses      = "other_addresses"
 	tracingVarOthers              = "others"
@@ -256,32 +263,32 @@ type tracingMapSpecs struct {
 	HistogramOf    *ebpf.MapSpec `ebpf:"histogram_of"`
 	Histograms     *ebpf.MapSpec `ebpf:"histograms"`
 	Listeners      *ebpf.MapSpec `ebpf:"listeners"`
+	SeenAccepts    *ebpf.MapSpec `ebpf:"seen_accepts"`
 }
 
 // tracingVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracingVariableSpecs struct {
-	CfgAddr             *ebpf.VariableSpec `ebpf:"cfg_addr"`
-	CfgAddrOn           *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
-	CfgCgroup           *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
-	CfgFamily           *ebpf.VariableSpec `ebpf:"cfg_family"`
-	CfgHeldOn           *ebpf.VariableSpec `ebpf:"cfg_held_on"`
-	CfgKinds            *ebpf.VariableSpec `ebpf:"cfg_kinds"`
-	CfgMask             *ebpf.VariableSpec `ebpf:"cfg_mask"`
-	CfgMinWaitUs        *ebpf.VariableSpec `ebpf:"cfg_min_wait_us"`
-	CfgNetns            *ebpf.VariableSpec `ebpf:"cfg_netns"`
-	CfgPorts            *ebpf.VariableSpec `ebpf:"cfg_ports"`
-	CfgPortsOn          *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
-	EnteredBeforeAttach *ebpf.VariableSpec `ebpf:"entered_before_attach"`
-	Losses              *ebpf.VariableSpec `ebpf:"losses"`
-	OtherAddresses      *ebpf.VariableSpec `ebpf:"other_addresses"`
-	Others              *ebpf.VariableSpec `ebpf:"others"`
-	UnusedEvent         *ebpf.VariableSpec `ebpf:"unused_event"`
-	UnusedFlag          *ebpf.VariableSpec `ebpf:"unused_flag"`
-	UnusedKind          *ebpf.VariableSpec `ebpf:"unused_kind"`
-	UnusedLoss          *ebpf.VariableSpec `ebpf:"unused_loss"`
-	UnusedSlot          *ebpf.VariableSpec `ebpf:"unused_slot"`
+	CfgAddr        *ebpf.VariableSpec `ebpf:"cfg_addr"`
+	CfgAddrOn      *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
+	CfgCgroup      *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
+	CfgFamily      *ebpf.VariableSpec `ebpf:"cfg_family"`
+	CfgHeldOn      *ebpf.VariableSpec `ebpf:"cfg_held_on"`
+	CfgKinds       *ebpf.VariableSpec `ebpf:"cfg_kinds"`
+	CfgMask        *ebpf.VariableSpec `ebpf:"cfg_mask"`
+	CfgMinWaitUs   *ebpf.VariableSpec `ebpf:"cfg_min_wait_us"`
+	CfgNetns       *ebpf.VariableSpec `ebpf:"cfg_netns"`
+	CfgPorts       *ebpf.VariableSpec `ebpf:"cfg_ports"`
+	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
+	Losses         *ebpf.VariableSpec `ebpf:"losses"`
+	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
+	Others         *ebpf.VariableSpec `ebpf:"others"`
+	UnusedEvent    *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedFlag     *ebpf.VariableSpec `ebpf:"unused_flag"`
+	UnusedKind     *ebpf.VariableSpec `ebpf:"unused_kind"`
+	UnusedLoss     *ebpf.VariableSpec `ebpf:"unused_loss"`
+	UnusedSlot     *ebpf.VariableSpec `ebpf:"unused_slot"`
 }
 
 // tracingObjects contains all objects after they have been loaded into the kernel.
@@ -314,6 +321,7 @@ type tracingMaps struct {
 	HistogramOf    *ebpf.Map `ebpf:"histogram_of"`
 	Histograms     *ebpf.Map `ebpf:"histograms"`
 	Listeners      *ebpf.Map `ebpf:"listeners"`
+	SeenAccepts    *ebpf.Map `ebpf:"seen_accepts"`
 }
 
 func (m *tracingMaps) Close() error {
@@ -328,6 +336,7 @@ func (m *tracingMaps) Close() error {
 		m.HistogramOf,
 		m.Histograms,
 		m.Listeners,
+		m.SeenAccepts,
 	)
 }
 
@@ -335,26 +344,25 @@ func (m *tracingMaps) Close() error {
 //
 // It can be passed to loadTracingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracingVariables struct {
-	CfgAddr             *ebpf.Variable `ebpf:"cfg_addr"`
-	CfgAddrOn           *ebpf.Variable `ebpf:"cfg_addr_on"`
-	CfgCgroup           *ebpf.Variable `ebpf:"cfg_cgroup"`
-	CfgFamily           *ebpf.Variable `ebpf:"cfg_family"`
-	CfgHeldOn           *ebpf.Variable `ebpf:"cfg_held_on"`
-	CfgKinds            *ebpf.Variable `ebpf:"cfg_kinds"`
-	CfgMask             *ebpf.Variable `ebpf:"cfg_mask"`
-	CfgMinWaitUs        *ebpf.Variable `ebpf:"cfg_min_wait_us"`
-	CfgNetns            *ebpf.Variable `ebpf:"cfg_netns"`
-	CfgPorts            *ebpf.Variable `ebpf:"cfg_ports"`
-	CfgPortsOn          *ebpf.Variable `ebpf:"cfg_ports_on"`
-	EnteredBeforeAttach *ebpf.Variable `ebpf:"entered_before_attach"`
-	Losses              *ebpf.Variable `ebpf:"losses"`
-	OtherAddresses      *ebpf.Variable `ebpf:"other_addresses"`
-	Others              *ebpf.Variable `ebpf:"others"`
-	UnusedEvent         *ebpf.Variable `ebpf:"unused_event"`
-	UnusedFlag          *ebpf.Variable `ebpf:"unused_flag"`
-	UnusedKind          *ebpf.Variable `ebpf:"unused_kind"`
-	UnusedLoss          *ebpf.Variable `ebpf:"unused_loss"`
-	UnusedSlot          *ebpf.Variable `ebpf:"unused_slot"`
+	CfgAddr        *ebpf.Variable `ebpf:"cfg_addr"`
+	CfgAddrOn      *ebpf.Variable `ebpf:"cfg_addr_on"`
+	CfgCgroup      *ebpf.Variable `ebpf:"cfg_cgroup"`
+	CfgFamily      *ebpf.Variable `ebpf:"cfg_family"`
+	CfgHeldOn      *ebpf.Variable `ebpf:"cfg_held_on"`
+	CfgKinds       *ebpf.Variable `ebpf:"cfg_kinds"`
+	CfgMask        *ebpf.Variable `ebpf:"cfg_mask"`
+	CfgMinWaitUs   *ebpf.Variable `ebpf:"cfg_min_wait_us"`
+	CfgNetns       *ebpf.Variable `ebpf:"cfg_netns"`
+	CfgPorts       *ebpf.Variable `ebpf:"cfg_ports"`
+	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
+	Losses         *ebpf.Variable `ebpf:"losses"`
+	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
+	Others         *ebpf.Variable `ebpf:"others"`
+	UnusedEvent    *ebpf.Variable `ebpf:"unused_event"`
+	UnusedFlag     *ebpf.Variable `ebpf:"unused_flag"`
+	UnusedKind     *ebpf.Variable `ebpf:"unused_kind"`
+	UnusedLoss     *ebpf.Variable `ebpf:"unused_loss"`
+	UnusedSlot     *ebpf.Variable `ebpf:"unused_slot"`
 }
 
 // tracingPrograms contains all programs after they have been loaded into the kernel.

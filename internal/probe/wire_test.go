@@ -65,10 +65,10 @@ func TestWireNumbers(t *testing.T) {
 		}
 	}
 	flags := map[tracingEventFlag]event.Flags{
-		tracingEventFlagEVENT_FLAG_ENTERED_BEFORE_ATTACH: event.EnteredBeforeAttach,
-		tracingEventFlagEVENT_FLAG_WALK_CUT:              event.WalkCut,
-		tracingEventFlagEVENT_FLAG_AFTER_FIN:             event.AfterFIN,
-		tracingEventFlagEVENT_FLAG_V6ONLY:                event.V6Only,
+		tracingEventFlagEVENT_FLAG_EXIT_UNSEEN: event.ExitUnseen,
+		tracingEventFlagEVENT_FLAG_WALK_CUT:    event.WalkCut,
+		tracingEventFlagEVENT_FLAG_AFTER_FIN:   event.AfterFIN,
+		tracingEventFlagEVENT_FLAG_V6ONLY:      event.V6Only,
 	}
 	for c, g := range flags {
 		if uint32(c) != uint32(g) {

@@ -146,14 +146,14 @@ func appendDepth(b []byte, e *event.Event) []byte {
 }
 
 // DepthKnown says whether the event tells of the queue's depth and backlog: a
-// dead connection is still queued, so 0 means that its listener is not known,
-// as in an accept() entered before attach.
+// dead connection is still queued, so 0 means that its listener is not known;
+// an accept whose exit was not seen leaves an unknown number behind.
 func DepthKnown(e *event.Event) bool {
 	switch e.Kind {
 	case event.CloseWait, event.Reset, event.Queued:
 		return e.Depth != 0
 	case event.Accepted:
-		return e.Flags&event.EnteredBeforeAttach == 0 || e.Backlog != 0
+		return e.Flags&event.ExitUnseen == 0
 	}
 	return true
 }

@@ -1,15 +1,16 @@
 package ui
 
 import (
+	"bytes"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"acceptwatch/internal/event"
 )
 
-// base is the wall clock of CLOCK_MONOTONIC 0 in tests.
+// wall is the time of day of CLOCK_MONOTONIC 0 in tests.
 func wall(ns int64) time.Time {
 	return time.Date(2024, 5, 17, 14, 0, 0, 0, time.UTC).Add(time.Duration(ns))
 }
@@ -19,17 +20,43 @@ func comm(name string) (c event.Comm) {
 	return c
 }
 
-func TestShow(t *testing.T) {
-	if os.Getenv("SHOW") == "" {
-		t.Skip()
-	}
-	for _, width := range []int{80, 120, 200, 0} {
-		r := renderer{layoutFor(width), palette{true}, wall}
+func TestLines(t *testing.T) {
+	for _, test := range []struct {
+		file  string
+		width int
+		color bool
+	}{
+		{"lines_80.txt", 80, false},
+		{"lines_80_color.txt", 80, true},
+		{"lines_120.txt", 120, false},
+		{"lines_200_color.txt", 200, true},
+		{"lines_pipe.txt", 0, false},
+	} {
+		r := renderer{layoutFor(test.width), palette{test.color}, wall}
 		b := append(r.appendColumns(nil), '\n')
 		for _, l := range sampleLines() {
+			start := len(b)
 			b = r.appendLine(b, &l)
+			if test.width == 0 || test.color {
+				continue
+			}
+			for line := range bytes.Lines(b[start:]) {
+				if n := utf8.RuneCount(line) - 1; n > test.width {
+					t.Errorf("%s: %d columns in %q", test.file, n, line)
+				}
+			}
 		}
-		os.Stdout.Write(append(b, '\n'))
+		golden(t, test.file, b)
+	}
+}
+
+func BenchmarkLine(b *testing.B) {
+	r := renderer{layoutFor(0), palette{}, wall}
+	line := sampleLines()[0]
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = r.appendLine(buf[:0], &line)
 	}
 }
 

@@ -64,52 +64,65 @@ func (r *Run) writeInitramfs(ctx context.Context, w io.Writer) error {
 
 // addFiles adds what the run brings along.
 func (r *Run) addFiles(tree *initrd.Tree) error {
-	resolver := elfdeps.NewResolver()
-	var programs []string
+	l := loader{tree, elfdeps.NewResolver()}
 	for _, f := range r.Files {
 		if f.Host == "" {
 			tree.AddFile(f.Guest, f.Mode, f.Data)
 			continue
 		}
-		name := f.Guest
-		if name == "" {
-			name = f.Host
-		}
-		files, err := tree.AddHostTree(name, f.Host, f.skip)
-		if err != nil {
+		if err := l.addFile(f); err != nil {
 			return fmt.Errorf("bring %s along: %w", f.Host, err)
-		}
-		if f.Libraries {
-			programs = append(programs, files...)
 		}
 	}
 	for _, binary := range r.Binaries {
-		path, err := exec.LookPath(binary)
+		path, err := findProgram(binary)
+		if err == nil {
+			err = l.addFile(File{Host: path, Libraries: true})
+		}
 		if err != nil {
 			return fmt.Errorf("bring %s along: %w", binary, err)
-		}
-		if path, err = filepath.Abs(path); err != nil {
-			return err
-		}
-		if err := tree.AddHost(path, path); err != nil {
-			return fmt.Errorf("bring %s along: %w", binary, err)
-		}
-		programs = append(programs, path)
-	}
-	for _, program := range programs {
-		needs, err := resolver.Needs(program)
-		if err != nil {
-			return fmt.Errorf("bring %s along: %w", program, err)
-		}
-		for _, path := range needs {
-			if err := tree.AddHost(path, path); err != nil {
-				return fmt.Errorf("bring %s along: %w", program, err)
-			}
 		}
 	}
 	const cache = "/etc/ld.so.cache" // names the directories of libraries
-	if _, err := os.Stat(cache); err == nil && len(programs) > 0 {
+	if _, err := os.Stat(cache); err == nil {
 		return tree.AddHost(cache, cache)
+	}
+	return nil
+}
+
+// loader adds files with what they need to run.
+type loader struct {
+	tree     *initrd.Tree
+	resolver *elfdeps.Resolver
+}
+
+func (l loader) addFile(f File) error {
+	info, err := os.Stat(f.Host)
+	if err != nil {
+		return err
+	}
+	name := f.Guest
+	if name == "" {
+		name = f.Host
+	}
+	files, err := l.tree.AddHostTree(name, f.Host, f.skip)
+	if err != nil || !f.Libraries {
+		return err
+	}
+	needs := l.resolver.Needs
+	if info.IsDir() {
+		needs = l.resolver.Libraries
+	}
+	for _, file := range files {
+		paths, err := needs(file)
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			if err := l.tree.AddHost(path, path); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -67,8 +68,22 @@ func (r *Resolver) Needs(path string) ([]string, error) {
 	if err := r.needs(path, found); err != nil {
 		return nil, err
 	}
+	return others(found, path), nil
+}
+
+// Libraries is Needs for a file that is not run itself, as a Python extension
+// module: the first line of a script does not count.
+func (r *Resolver) Libraries(path string) ([]string, error) {
+	found := map[string]bool{}
+	if err := r.libraries(path, nil, found); err != nil {
+		return nil, err
+	}
+	return others(found, path), nil
+}
+
+func others(found map[string]bool, path string) []string {
 	delete(found, path)
-	return slices.Sorted(maps.Keys(found)), nil
+	return slices.Sorted(maps.Keys(found))
 }
 
 func (r *Resolver) needs(path string, found map[string]bool) error {
@@ -94,8 +109,8 @@ func (r *Resolver) needs(path string, found map[string]bool) error {
 // loaded it.
 func (r *Resolver) libraries(path string, inherited []string, found map[string]bool) error {
 	file, err := elf.Open(path)
-	if _, format := err.(*elf.FormatError); format {
-		return nil
+	if format := new(elf.FormatError); errors.As(err, &format) || errors.Is(err, io.EOF) {
+		return nil // no program, or an empty file
 	} else if err != nil {
 		return err
 	}
