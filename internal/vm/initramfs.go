@@ -27,7 +27,8 @@ var channelModules = []string{"virtio_pci", "virtio_console"}
 
 // defaultModules are loaded where a kernel has them: socket diagnostics, and
 // what tests build networks of.
-var defaultModules = []string{"tcp_diag", "mptcp_diag", "veth", "dummy", "sch_netem"}
+// Without the parameter, dummy makes a device when it is loaded.
+var defaultModules = []string{"tcp_diag", "mptcp_diag", "veth", "dummy numdummies=0", "sch_netem"}
 
 // initPackage is the program that is init in the guest.
 const initPackage = "acceptwatch/cmd/vmrun"
@@ -135,7 +136,7 @@ func moduleArchive(k Kernel, wanted []string) ([]byte, error) {
 		return nil, err
 	}
 	wanted = slices.Concat(channelModules, wanted)
-	key := sha256.Sum256(fmt.Appendln(nil, "v1", k, wanted, defaultModules))
+	key := sha256.Sum256(fmt.Appendln(nil, "v2", k, wanted, defaultModules))
 	name := filepath.Join(cache, "initramfs", fmt.Sprintf("%s-%s-%x.cpio", k.Arch, k.Version, key[:8]))
 	if archive, err := os.ReadFile(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return archive, err
@@ -145,11 +146,18 @@ func moduleArchive(k Kernel, wanted []string) ([]byte, error) {
 		return nil, err
 	}
 	for _, module := range defaultModules {
-		if index.Has(module) {
+		if name, _, _ := strings.Cut(module, " "); index.Has(name) {
 			wanted = append(wanted, module)
 		}
 	}
-	modules, err := index.Resolve(wanted...)
+	var names []string
+	parameters := map[string]string{}
+	for _, module := range wanted {
+		name, rest, _ := strings.Cut(module, " ")
+		names = append(names, name)
+		parameters[name] = rest
+	}
+	modules, err := index.Resolve(names...)
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Name, err)
 	}
@@ -158,7 +166,7 @@ func moduleArchive(k Kernel, wanted []string) ([]byte, error) {
 	for _, m := range modules {
 		path := "/lib/modules/" + m.Name + ".ko"
 		tree.AddFile(path, 0o644, m.Content)
-		fmt.Fprintln(&list, path)
+		fmt.Fprintln(&list, path, parameters[m.Name])
 	}
 	tree.AddFile(guest.ModuleList, 0o644, []byte(list.String()))
 	var archive strings.Builder

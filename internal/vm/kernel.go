@@ -110,13 +110,16 @@ func Cached(s Spec) (Kernel, error) {
 		return Kernel{}, fmt.Errorf("read the record of kernel %s: %w", s.Name, err)
 	}
 	k.Image, k.Modules = filepath.Join(dir, k.Image), filepath.Join(dir, k.Modules)
-	for _, path := range []string{k.Image, k.Modules} {
+	for _, path := range []string{k.Image, filepath.Join(k.Modules, builtinList)} {
 		if _, err := os.Stat(path); err != nil {
 			return Kernel{}, err
 		}
 	}
 	return k, nil
 }
+
+// builtinList is the last thing that a complete kernel must have.
+const builtinList = "modules.builtin"
 
 // record names the kernel in use, with paths relative to its directory.
 const record = "current.json"
@@ -235,7 +238,8 @@ func (f *fetcher) unpack(ctx context.Context, client *debian.Client, s Spec, c d
 		return err
 	}
 	final := filepath.Join(dir, c.Version)
-	if _, err := os.Stat(final); err != nil {
+	k, err := describe(final)
+	if err != nil {
 		unpacked, err := os.MkdirTemp(dir, "unpack-")
 		if err != nil {
 			return err
@@ -244,13 +248,15 @@ func (f *fetcher) unpack(ctx context.Context, client *debian.Client, s Spec, c d
 		if err := client.Download(ctx, c, unpacked); err != nil {
 			return err
 		}
+		if k, err = describe(unpacked); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(final); err != nil { // incomplete
+			return err
+		}
 		if err := os.Rename(unpacked, final); err != nil {
 			return err
 		}
-	}
-	k, err := describe(final)
-	if err != nil {
-		return err
 	}
 	k.Name, k.Version, k.Arch = s.Name, c.Version, s.Arch
 	k.Image, k.Modules = filepath.Join(c.Version, k.Image), filepath.Join(c.Version, k.Modules)
@@ -274,9 +280,9 @@ func describe(dir string) (Kernel, error) {
 	}
 	k := Kernel{
 		Image:   first("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz", "lib/modules/*/vmlinuz"),
-		Modules: first("lib/modules/*", "usr/lib/modules/*"),
+		Modules: filepath.Dir(first("lib/modules/*/"+builtinList, "usr/lib/modules/*/"+builtinList)),
 	}
-	if k.Image == "" || k.Modules == "" {
+	if k.Image == "" || k.Modules == "." {
 		return k, errors.New("the packages hold no kernel image, or no modules")
 	}
 	k.Release = filepath.Base(k.Modules)

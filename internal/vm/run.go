@@ -39,7 +39,7 @@ type Run struct {
 	Files    []File
 	Binaries []string // programs of the host, by path or by name, with what they need to run
 	Fetch    []string // paths or globs in the guest, returned after the run
-	Modules  []string // loaded besides the usual ones
+	Modules  []string // loaded besides the usual ones; parameters may follow a name
 
 	CPUs      int    // 0: 2
 	MemoryMiB int    // 0: what the files need, and a gigabyte

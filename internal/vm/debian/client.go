@@ -129,7 +129,7 @@ func sourcesList(a Archive) string {
 // lists that Update fetched.
 func (c *Client) Kernels(ctx context.Context, flavour string) ([]Package, error) {
 	out, err := c.apt(ctx, "", "apt-cache", "search", "--names-only",
-		"^linux-(image|binary|modules)-[0-9].*-"+flavour+"("+unsigned+")?$")
+		"^linux-(image|binary|modules|base)-[0-9].*-"+flavour+"("+unsigned+")?$")
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,8 @@ const unsigned = "-unsigned"
 // locked-down kernel loads only signed modules.
 //
 // Up to 6.x image and modules are in linux-image; from 7.0 on linux-image only
-// depends on linux-binary, with the image, and linux-modules.
+// depends on linux-binary, with the image, linux-modules and linux-base, with
+// the list of what is built in.
 func Candidates(packages []Package, series, flavour string) []Candidate {
 	type key struct{ name, version string }
 	known := map[key]Package{}
@@ -60,11 +61,19 @@ func Candidates(packages []Package, series, flavour string) []Candidate {
 				continue
 			}
 		} else if binary, ok := strings.CutPrefix(release, "linux-binary-"); ok {
-			modules := "linux-modules-" + binary + "-" + flavour
-			if _, both := known[key{modules, p.Version}]; !both || !strings.HasPrefix(binary, series+".") {
+			if !strings.HasPrefix(binary, series+".") {
 				continue
 			}
-			c.Packages = append(c.Packages, modules)
+			complete := true
+			for _, part := range []string{"linux-modules-", "linux-base-"} {
+				part += binary + "-" + flavour
+				_, ok := known[key{part, p.Version}]
+				complete = complete && ok
+				c.Packages = append(c.Packages, part)
+			}
+			if !complete {
+				continue
+			}
 		} else {
 			continue
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // ModuleList is the file with the paths of the modules to load, one a line, in
-// that order.
+// that order, each with its parameters.
 const ModuleList = "/lib/modules/load"
 
 // descriptors is the limit on open files that commands start with: enough for
@@ -49,12 +49,12 @@ func loadModules() error {
 		return err
 	}
 	for line := range strings.Lines(string(list)) {
-		path := strings.TrimSpace(line)
+		path, parameters, _ := strings.Cut(strings.TrimSpace(line), " ")
 		module, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		if err := unix.InitModule(module, ""); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := unix.InitModule(module, parameters); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("load the module %s: %w", path, err)
 		}
 	}
