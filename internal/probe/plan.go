@@ -95,11 +95,11 @@ func MakePlan(f *preflight.Features, force Mode) (*Plan, error) {
 			if force != "" {
 				plan.Why = "forced by --mode"
 			} else if len(refused) > 0 {
-				plan.Why = strings.Join(refused, "; ")
+				plan.Why = strings.Join(refused, "; ") + "; 'acceptwatch doctor' says more"
 			}
 			return plan, nil
 		}
-		refused = append(refused, fmt.Sprintf("mode %s does not work here: %v", try.mode, err))
+		refused = append(refused, fmt.Sprintf("mode %s: %v", try.mode, err))
 	}
 	if len(refused) == 0 {
 		return nil, fmt.Errorf("choose mode %q: it is not one of %s, %s, %s", force, Fentry, Kprobe, Restricted)
@@ -137,7 +137,7 @@ func walkProgram(f *preflight.Features) string {
 }
 
 func planFentry(f *preflight.Features) (*Plan, error) {
-	if err := working("BTF", f.BTF, "ring buffers", f.RingBuf, "BTF trampolines (fentry)", f.Fentry); err != nil {
+	if err := working("BTF type information", f.BTF, "ring buffers", f.RingBuf, "BTF trampolines", f.Fentry); err != nil {
 		return nil, err
 	}
 	if err := present(f, "inet_csk_accept", "tcp_set_state"); err != nil {
@@ -162,7 +162,7 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 }
 
 func planKprobe(f *preflight.Features) (*Plan, error) {
-	if err := working("BTF", f.BTF, "ring buffers", f.RingBuf, "kprobes", f.Kprobe, "bpf_probe_read_kernel", f.ProbeRead); err != nil {
+	if err := working("BTF type information", f.BTF, "ring buffers", f.RingBuf, "kprobes", f.Kprobe, "bpf_probe_read_kernel", f.ProbeRead); err != nil {
 		return nil, err
 	}
 	// An exit probe on the blocking inet_csk_accept loses calls when many
@@ -191,7 +191,7 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 }
 
 func planRestricted(f *preflight.Features) (*Plan, error) {
-	if err := working("BTF", f.BTF, "ring buffers", f.RingBuf, "typed tracepoints (tp_btf)", f.TpBTF, "socket iterators (iter/tcp)", f.IterTCP); err != nil {
+	if err := working("BTF type information", f.BTF, "ring buffers", f.RingBuf, "typed tracepoints", f.TpBTF, "socket iterators", f.IterTCP); err != nil {
 		return nil, err
 	}
 	return &Plan{
@@ -244,8 +244,17 @@ func missingHook(role Role) string {
 // working returns an error for the first of the named trials that failed.
 func working(named ...any) error {
 	for i := 0; i < len(named); i += 2 {
-		if t := named[i+1].(preflight.Trial); !t.OK() {
-			return fmt.Errorf("%s: %w", named[i].(string), t.Err)
+		t, name := named[i+1].(preflight.Trial), named[i].(string)
+		switch {
+		case t.OK():
+		case t.Reason == preflight.Privilege:
+			return fmt.Errorf("no privilege for %s", name)
+		case t.Reason == preflight.Policy:
+			return fmt.Errorf("%s refused by this host's policy", name)
+		case t.Reason == preflight.Lacking:
+			return fmt.Errorf("this kernel has no %s", name)
+		default:
+			return fmt.Errorf("%s: %w", name, t.Err)
 		}
 	}
 	return nil

@@ -1,0 +1,137 @@
+package probe
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"acceptwatch/internal/preflight"
+)
+
+// kernelWith is a kernel on which everything works, changed by each case.
+func kernelWith(acceptParams int, change func(*preflight.Features)) *preflight.Features {
+	yes := preflight.Trial{Answer: preflight.Yes}
+	f := &preflight.Features{
+		BTF: yes, Fentry: yes, Kprobe: yes, TpBTF: yes, IterTCP: yes, RingBuf: yes, ProbeRead: yes, Loop: yes,
+		Functions: map[string]preflight.Function{},
+	}
+	for _, name := range append(preflight.FunctionNames(), "inet_sock_set_state") {
+		f.Functions[name] = preflight.Function{InBTF: true, Params: 2}
+	}
+	f.Functions["inet_csk_accept"] = preflight.Function{InBTF: true, Params: acceptParams}
+	change(f)
+	return f
+}
+
+func refused(r preflight.Reason) preflight.Trial {
+	return preflight.Trial{Answer: preflight.No, Reason: r, Err: errors.New("operation not permitted")}
+}
+
+func TestMakePlan(t *testing.T) {
+	cases := map[string]struct {
+		kernel  *preflight.Features
+		force   Mode
+		mode    Mode
+		program string // that must be in it
+		walk    string
+		why     string
+		limit   string
+		err     string
+	}{
+		"newest":  {kernel: kernelWith(2, func(*preflight.Features) {}), mode: Fentry, program: tracingProgAcceptExitTwoArgs, walk: tracingProgWalkLoop, why: "exact"},
+		"pre6.10": {kernel: kernelWith(4, func(*preflight.Features) {}), mode: Fentry, program: tracingProgAcceptExitFourArgs, walk: tracingProgWalkLoop},
+		"5.10": {kernel: kernelWith(4, func(f *preflight.Features) { f.Loop = refused(preflight.Lacking) }),
+			mode: Fentry, program: tracingProgAcceptExitFourArgs, walk: tracingProgWalkBounded},
+		"lockdown": {kernel: kernelWith(2, func(f *preflight.Features) {
+			f.Kprobe, f.ProbeRead = refused(preflight.Policy), refused(preflight.Policy)
+		}), mode: Fentry, program: tracingProgAcceptExitTwoArgs, walk: tracingProgWalkLoop},
+		"no trampolines": {kernel: kernelWith(4, func(f *preflight.Features) { f.Fentry = refused(preflight.Lacking) }),
+			mode: Kprobe, program: kprobeProgGraftKprobe, walk: tracingProgWalkLoop, why: "this kernel has no BTF trampolines", limit: "a kprobe that another probe interrupts"},
+		"tracepoints only": {kernel: kernelWith(2, func(f *preflight.Features) {
+			f.Fentry, f.Kprobe = refused(preflight.Policy), refused(preflight.Lacking)
+		}), mode: Restricted, program: tracingProgStateTracepoint, walk: tracingProgWalkLoop, why: "BTF trampolines refused by this host's policy", limit: "sampled every 100ms"},
+		"forced": {kernel: kernelWith(2, func(*preflight.Features) {}), force: Restricted, mode: Restricted, why: "forced"},
+		"forced in vain": {kernel: kernelWith(2, func(f *preflight.Features) { f.Kprobe = refused(preflight.Lacking) }), force: Kprobe,
+			err: "this kernel has no kprobes; run 'acceptwatch doctor'"},
+		"unknown mode": {kernel: kernelWith(2, func(*preflight.Features) {}), force: "turbo", err: "not one of fentry, kprobe, restricted"},
+		"unprivileged": {kernel: kernelWith(2, func(f *preflight.Features) {
+			no := refused(preflight.Privilege)
+			f.Fentry, f.Kprobe, f.TpBTF, f.IterTCP = no, no, no, no
+		}), err: "run it with sudo"},
+		"unknown signature": {kernel: kernelWith(3, func(f *preflight.Features) { f.Kprobe, f.TpBTF = refused(preflight.Policy), refused(preflight.Policy) }),
+			err: "inet_csk_accept has 3 parameters"},
+		"no iterator": {kernel: kernelWith(2, func(f *preflight.Features) { f.IterTCP = refused(preflight.Lacking) }),
+			mode: Fentry, limit: "queued before the start is not listed"},
+		"no enqueue carrier": {kernel: kernelWith(2, func(f *preflight.Features) {
+			delete(f.Functions, hashdance)
+			delete(f.Functions, queueAdd)
+		}), mode: Fentry, limit: "connections that enter a queue are not counted"},
+		"no graft, no kprobe mode": {kernel: kernelWith(2, func(f *preflight.Features) { delete(f.Functions, "security_sock_graft") }), force: Kprobe,
+			err: "no function security_sock_graft"},
+	}
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
+		c := cases[name]
+		t.Run(name, func(t *testing.T) {
+			p, err := MakePlan(c.kernel, c.force)
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("error %v, want one with %q", err, c.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Mode != c.mode || p.walk != c.walk && c.walk != "" || !strings.Contains(p.Why, c.why) {
+				t.Errorf("mode %s, walk %q, why %q", p.Mode, p.walk, p.Why)
+			}
+			if c.program != "" && !slices.ContainsFunc(p.hooks, func(h hook) bool { return h.program == c.program }) {
+				t.Errorf("no program %s in %v", c.program, p.hooks)
+			}
+			if c.limit != "" && !strings.Contains(strings.Join(p.Limits, "\n"), c.limit) {
+				t.Errorf("no limit with %q in %q", c.limit, p.Limits)
+			}
+		})
+	}
+}
+
+// Every program and kernel function of a plan exists where it says.
+func TestPlansNameProgramsOfTheirObject(t *testing.T) {
+	f := kernelWith(2, func(*preflight.Features) {})
+	for _, m := range []Mode{Fentry, Kprobe, Restricted} {
+		p, err := MakePlan(f, m)
+		check(t, err)
+		spec, err := specOf(m)
+		check(t, err)
+		for _, h := range p.hooks {
+			if spec.Programs[h.program] == nil {
+				t.Errorf("mode %s: no program %s", m, h.program)
+			}
+		}
+		if spec.Programs[p.walk] == nil {
+			t.Errorf("mode %s: no program %s", m, p.walk)
+		}
+	}
+}
+
+func TestChooseSizes(t *testing.T) {
+	cases := map[string]struct {
+		o        Options
+		existing int
+		want     sizes
+	}{
+		"small host":  {Options{}, 3, sizes{8 << 20, 4096, 1026}},
+		"10,000":      {Options{}, 10000, sizes{8 << 20, 20000, 16384}},
+		"a million":   {Options{}, 1000000, sizes{8 << 20, 1 << 20, 16384}},
+		"tiny ring":   {Options{RingSize: 1}, 0, sizes{4096, 4096, 1026}},
+		"odd ring":    {Options{RingSize: 5000}, 0, sizes{8192, 4096, 1026}},
+		"few entries": {Options{Listeners: 16}, 0, sizes{8 << 20, 16, 18}},
+	}
+	for name, c := range cases {
+		if got := chooseSizes(&c.o, c.existing, 4096); got != c.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
+	}
+}
