@@ -1,0 +1,104 @@
+# Two commands do everything: make demo, make test. They install what they need
+# with apt when they may, and say what to install when they may not.
+
+GO ?= go
+KERNELS ?= all
+JOBS ?= $(shell nproc)
+export CGO_ENABLED = 0
+
+CLANG = clang-19
+C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h)
+VMRUN = bin/vmrun
+ACCEPTWATCH = bin/acceptwatch
+ALL_MODES = fentry,kprobe,restricted
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## See the incident: on this kernel if it can be watched in full, else in a VM
+	@if $(ACCEPTWATCH) doctor -o json 2>/dev/null | grep -qE '"mode":"(fentry|kprobe)"'; then \
+		$(ACCEPTWATCH) demo; \
+	elif [ "$$(id -u)" != 0 ] && sudo -n $(ACCEPTWATCH) doctor -o json 2>/dev/null | grep -qE '"mode":"(fentry|kprobe)"'; then \
+		sudo -n $(ACCEPTWATCH) demo; \
+	else \
+		echo "This kernel cannot be watched in full from here ('$(ACCEPTWATCH) doctor' says why): a VM runs the demo."; \
+		$(MAKE) --no-print-directory vm-needs && \
+		$(VMRUN) run -k 6.12 --timeout 3m --file $(ACCEPTWATCH):/bin/acceptwatch -- /bin/acceptwatch demo; \
+	fi
+
+.PHONY: test
+test: lint generated test-unit test-race test-kernels ## Run everything: linters, unit and script tests, this host, the kernel matrix
+
+.PHONY: build
+build: ## Build acceptwatch and vmrun into bin/
+	$(GO) build -trimpath -o $(ACCEPTWATCH) ./cmd/acceptwatch
+	$(GO) build -trimpath -o $(VMRUN) ./cmd/vmrun
+
+.PHONY: generate
+generate: c-needs ## Compile the eBPF programs
+	$(GO) generate ./internal/probe
+	clang-format-19 -i $(C_FILES)
+
+.PHONY: generated
+generated: c-needs ## Check that the committed eBPF objects are what the sources give
+	@kept=$$(mktemp -d) && cp internal/probe/*_bpfel* "$$kept" && $(GO) generate ./internal/probe && \
+	for f in "$$kept"/*; do \
+		cmp "$$f" "internal/probe/$$(basename "$$f")" || { echo "internal/probe is not what bpf/ gives: run make generate" >&2; exit 1; }; \
+	done && rm -r "$$kept"
+
+.PHONY: lint
+lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
+	@unformatted=$$(gofmt -l cmd internal) && [ -z "$$unformatted" ] || { echo "not gofmt-clean: $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags kernel,kernelbench,vm ./...
+	$(GO) tool staticcheck ./...
+	clang-format-19 --dry-run --Werror $(C_FILES)
+	shellcheck .ci/need .ci/run
+
+.PHONY: test-unit
+test-unit: ## Unit and script tests; as root also this host's kernel, in every mode that it allows
+	$(GO) test ./...
+
+.PHONY: test-race
+test-race: race-needs ## The same with the race detector
+	CGO_ENABLED=1 $(GO) test -race -count=1 ./...
+
+.PHONY: test-kernels
+test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
+	ACCEPTWATCH_MODES=$(ALL_MODES) $(VMRUN) test -k $(KERNELS) -j $(JOBS) --timeout 25m ./internal/probe
+	ACCEPTWATCH_MODES=$(ALL_MODES) $(E2E) -k $(KERNELS)
+	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) -k $(KERNELS) --append lockdown=confidentiality
+
+E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 25m --with nc,ss,python3 \
+	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch ./internal/kerneltest
+
+.PHONY: bench
+bench: ## Go benchmarks: decoding, state, sampling
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/sockdiag ./internal/owner
+
+.PHONY: bench-kernel
+bench-kernel: build vm-needs ## What tracing costs the kernel, in instructions per connection
+	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost
+
+.PHONY: kernels
+kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
+	$(VMRUN) fetch
+	$(VMRUN) list
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf bin
+
+.PHONY: vm-needs c-needs race-needs
+vm-needs:
+	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
+		xz=xz-utils zstd=zstd /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+
+c-needs:
+	@.ci/need $(CLANG)=$(CLANG) clang-format-19=clang-format-19 llvm-strip-19=llvm-19 \
+		/usr/include/bpf/bpf_helpers.h=libbpf-dev shellcheck=shellcheck
+
+race-needs:
+	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev
