@@ -73,12 +73,14 @@ func newRootCommand(a *app) *cobra.Command {
 	return root
 }
 
-// subcommands lists the constructors, in the order of the help text. A new
+// subcommands lists the constructors. The help text sorts by name. A new
 // subcommand is a file of its own and a line here.
 func subcommands() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
 		newTraceCommand,
 		newCompletionCommand,
+		newDemoCommand,
+		newDoctorCommand,
 		newVersionCommand,
 	}
 }
