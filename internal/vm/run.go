@@ -76,7 +76,8 @@ const (
 
 // Do boots the kernel and runs the command. A command that ran to its end gives
 // a Result, and an *ExitError if its code was not 0. The other errors are
-// *BootError, *TimeoutError and *CrashError, and ctx's.
+// *BootError, *TimeoutError and *CrashError, and ctx's; a Result beside them tells
+// how far it got.
 func (r *Run) Do(ctx context.Context) (*Result, error) {
 	if len(r.Argv) == 0 {
 		return nil, errors.New("run in a virtual machine: no command")

@@ -34,13 +34,10 @@ type app struct {
 }
 
 // Main runs vmrun and returns its exit code.
-func Main(args []string, stdin *os.File, stdout, stderr io.Writer) int {
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	a := &app{stdout: stdout, stderr: stderr}
-	if redirected(stdin) {
-		a.stdin = stdin
-	}
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := newRoot(a)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -51,13 +48,6 @@ func Main(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "vmrun:", err)
 	}
 	return code
-}
-
-// redirected says that standard input is a file or a pipe, not a terminal or
-// /dev/null.
-func redirected(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && (info.Mode().IsRegular() || info.Mode()&os.ModeNamedPipe != 0)
 }
 
 // exitCode is the one map from error to exit code; silent errors have been

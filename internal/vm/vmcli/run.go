@@ -24,6 +24,7 @@ type machineFlags struct {
 	cpus, memory, parallel           int
 	icount, console                  bool
 	timeout                          time.Duration
+	input                            []byte // of the command; nil: none
 }
 
 func (f *machineFlags) add(cmd *cobra.Command) {
@@ -67,6 +68,7 @@ func (f *machineFlags) run(ctx context.Context) (vm.Run, error) {
 
 func newRun(a *app) *cobra.Command {
 	var f machineFlags
+	var stdin bool
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- COMMAND [ARGS]",
 		Short: "Run a command in each kernel",
@@ -81,6 +83,13 @@ brought along with its libraries; else it must be in the guest.`,
 				return err
 			}
 			run.Argv = args
+			if stdin {
+				input, err := io.ReadAll(a.stdin)
+				if err != nil {
+					return fmt.Errorf("read standard input: %w", err)
+				}
+				f.input = input
+			}
 			if err := bring(cmd.Context(), &run); err != nil {
 				return err
 			}
@@ -93,6 +102,7 @@ brought along with its libraries; else it must be in the guest.`,
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().BoolVarP(&stdin, "stdin", "i", false, "pass standard input on, to each kernel the same")
 	f.add(cmd)
 	return cmd
 }
@@ -133,14 +143,6 @@ type outcome struct {
 // sees standard output.
 func (a *app) each(ctx context.Context, kernels []vm.Kernel, run vm.Run, f *machineFlags, observe func(*outcome) io.Writer) ([]outcome, error) {
 	outcomes := make([]outcome, len(kernels))
-	if a.stdin != nil {
-		input, err := io.ReadAll(a.stdin)
-		if err != nil {
-			return nil, fmt.Errorf("read standard input: %w", err)
-		}
-		run.Stdin = bytes.NewReader(input)
-		a.stdin = bytes.NewReader(input)
-	}
 	out, errs := newPrefixer(a.stdout), newPrefixer(a.stderr)
 	var group errgroup.Group
 	group.SetLimit(max(1, f.parallel))
@@ -162,8 +164,8 @@ func (a *app) each(ctx context.Context, kernels []vm.Kernel, run vm.Run, f *mach
 			if f.console {
 				r.Console = stderr
 			}
-			if run.Stdin != nil {
-				r.Stdin = io.NewSectionReader(run.Stdin.(io.ReaderAt), 0, 1<<62)
+			if f.input != nil {
+				r.Stdin = bytes.NewReader(f.input)
 			}
 			o.result, o.err = r.Do(ctx)
 			if o.result != nil {
