@@ -203,14 +203,20 @@ func byOwner(inodes []uint32, owners map[uint32][]owner.Process) []ui.Held {
 	return list
 }
 
-// notes are what could not be found out, in words.
-func (g *gatherer) notes() []string {
+// notes are what could not be found out of these listeners, in words.
+func (g *gatherer) notes(all []ui.Listener) []string {
 	var notes []string
-	if text := g.report.String(); text != "" {
+	if text := g.report.String(); text != "" && slices.ContainsFunc(all, lacksOwner) {
 		notes = append(notes, "owners may be missing: "+text)
 	}
 	if err := errors.Join(g.missing...); err != nil {
 		notes = append(notes, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return notes
+}
+
+// lacksOwner says that a process is missing: every open socket has one.
+func lacksOwner(l ui.Listener) bool {
+	return l.Open > 0 && len(l.Owners) == 0 ||
+		slices.ContainsFunc(l.Held, func(h ui.Held) bool { return h.Owner.PID == 0 })
 }

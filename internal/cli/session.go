@@ -167,7 +167,7 @@ func (s *session) end(ctx context.Context) error {
 	s.view.end(&ui.Summary{
 		Mode: s.src.Mode(), NetNS: s.app.env.netns,
 		Duration:  time.Duration(s.app.env.monotonic() - s.start),
-		Listeners: all, Losses: s.table.Losses(), Notes: s.hosts.notes(),
+		Listeners: all, Losses: s.table.Losses(), Notes: s.hosts.notes(all),
 	})
 	return s.view.flush()
 }
