@@ -128,7 +128,16 @@ func planned(f *preflight.Features) preflight.Plan {
 	if err != nil {
 		return preflight.WithoutEBPF("see what fails above")
 	}
-	return preflight.Plan{Mode: string(p.Mode), Why: p.Why, Limits: p.Limits}
+	return preflight.Plan{Mode: string(p.Mode), Why: whyAfterFindings(p.Mode, p.Why), Limits: p.Limits}
+}
+
+// whyAfterFindings is short where the findings have said it: the probe's own
+// words for a lesser mode end with a hint to run doctor.
+func whyAfterFindings(mode probe.Mode, why string) string {
+	if mode == probe.Fentry {
+		return why
+	}
+	return "the best of what works above"
 }
 
 // attachOnce attaches as a live command does, which runs the canary.
@@ -139,7 +148,8 @@ func attachOnce(context.Context) (attachment, error) {
 	}
 	canary := tracer.Canary()
 	seen := attachment{
-		plan:      preflight.Plan{Mode: tracer.Mode(), Why: tracer.Why(), Limits: tracer.Limits()},
+		plan: preflight.Plan{Mode: tracer.Mode(), Limits: tracer.Limits(),
+			Why: whyAfterFindings(canary.Mode, tracer.Why())},
 		canary:    preflight.Canary{Mode: string(canary.Mode)},
 		canaryErr: canary.Err,
 	}

@@ -17,7 +17,7 @@ type Options struct {
 	Trace  Tracer
 	// Say tells what is being done now, a sentence without a full stop.
 	Say func(format string, args ...any)
-	// Beat is the unit of time of the script; 0: 250 ms, 6 to 8 s in all.
+	// Beat is the unit of time of the script; 0: 350 ms, about 8 s in all.
 	Beat time.Duration
 }
 
@@ -41,7 +41,7 @@ const patience = 10 * time.Second
 // the tracer saw something else than what was made is in the Outcome.
 func Run(ctx context.Context, o Options) (*Outcome, error) {
 	if o.Beat == 0 {
-		o.Beat = 250 * time.Millisecond
+		o.Beat = 350 * time.Millisecond
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

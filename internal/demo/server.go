@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,7 @@ const (
 func Serve(in *os.File, out io.Writer) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	nameProcess("aw-demo-server")
 
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
@@ -73,6 +75,13 @@ func Serve(in *os.File, out io.Writer) error {
 	}
 }
 
+// nameProcess names the process, and the thread that accepts, in what traces
+// show. It is for readers only, so nothing depends on it.
+func nameProcess(name string) {
+	_ = os.WriteFile("/proc/self/comm", []byte(name), 0)
+	_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(unsafe.StringData(name+"\x00"))), 0, 0, 0)
+}
+
 // handle serves one connection. Its error is one of in or out.
 func handle(conn int, peerPort uint16, in int, out io.Writer) error {
 	// Every client has sent its request; the limit is for strangers.
@@ -80,7 +89,7 @@ func handle(conn int, peerPort uint16, in int, out io.Writer) error {
 	_ = unix.SetsockoptTimeval(conn, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
 
 	buf := make([]byte, 64)
-	n, err := unix.Read(conn, buf)
+	n, err := readOnce(conn, buf)
 	peer := peerAlive
 	switch {
 	case errors.Is(err, unix.ECONNRESET):
@@ -98,12 +107,23 @@ func handle(conn int, peerPort uint16, in int, out io.Writer) error {
 	}
 	if string(buf[:max(n, 0)]) == slowRequest {
 		// Not through os.File: this thread must be the one that blocks.
-		if _, err := unix.Read(in, make([]byte, 1)); err != nil {
+		if _, err := readOnce(in, make([]byte, 1)); err != nil {
 			return fmt.Errorf("wait in the slow request: %w", err)
 		}
 	}
 	_, _ = unix.SendmsgN(conn, []byte(answer), nil, nil, unix.MSG_NOSIGNAL)
 	return nil
+}
+
+// readOnce reads again when a signal came in between: Go's runtime sends some to
+// its own threads, and a receive with SO_RCVTIMEO is not restarted (signal(7)).
+func readOnce(fd int, buf []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, buf)
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 // look finds out what became of the peer of a connection whose request was

@@ -25,10 +25,10 @@ func Detect() *Features {
 		Seccomp:   seccompFiltered(readFile("/proc/self/status")),
 		OuterUser: initialNamespace("user", procUserInitIno),
 		OuterPID:  initialNamespace("pid", procPIDInitIno),
-		Memlock:   liftMemlock(),
 	}
 	f.Release = kernelRelease()
 	f.Major, f.Minor = parseRelease(f.Release)
+	f.Memlock = liftMemlock(!f.AtLeast(5, 11))
 
 	privileged := f.Caps.Tracing() && f.OuterUser
 	try := func(err error) Trial { return trial(err, privileged) }
@@ -97,17 +97,19 @@ func effectiveCaps() Caps {
 }
 
 // liftMemlock lifts the limit if this kernel applies it to eBPF. Whether it
-// does was found by package rlimit, with a map under a limit of 0.
-func liftMemlock() Memlock {
+// does was found by package rlimit, with a map under a limit of 0. Without
+// privileges that fails on every kernel, so what fails from 5.11 on says
+// nothing about the limit.
+func liftMemlock(accounted bool) Memlock {
 	before, err := memlock()
 	if err != nil {
-		return Memlock{Counts: true, Err: err}
+		return Memlock{Counts: accounted, Err: err}
 	}
-	if err := rlimit.RemoveMemlock(); err != nil {
+	if err := rlimit.RemoveMemlock(); err != nil && accounted {
 		return Memlock{Limit: before, Counts: true, Err: fmt.Errorf("lift RLIMIT_MEMLOCK: %w", err)}
 	}
 	after, err := memlock()
-	return Memlock{Limit: before, Counts: err != nil || after != before, Err: err}
+	return Memlock{Limit: before, Counts: accounted && (err != nil || after != before), Err: err}
 }
 
 func memlock() (uint64, error) {
