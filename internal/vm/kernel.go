@@ -214,7 +214,7 @@ func (f *fetcher) fetch(ctx context.Context, s Spec) error {
 	}
 	candidates := debian.Candidates(f.packages[s.Arch], s.Series, arch.Flavour)
 	if len(candidates) == 0 {
-		return fmt.Errorf("Debian's archive has no %s kernel of the series %s", arch.Flavour, s.Series)
+		return fmt.Errorf("no %s package of the series %s is in Debian's archive", arch.Flavour, s.Series)
 	}
 	// The archive may list packages that it has deleted: the next will do.
 	var failures error

@@ -133,7 +133,7 @@ func (r *Run) boot(ctx context.Context, limit time.Duration, start func(context.
 			}
 			e.Tries, e.Console = try, machine.Console.String()
 			if err := machine.Err(); err != nil {
-				e.Reason = err.Error()
+				e.Reason = "the emulator failed: " + err.Error()
 			}
 		case *CrashError:
 			e.Console = machine.Console.String()

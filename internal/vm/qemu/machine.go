@@ -78,14 +78,14 @@ func (m *Machine) Stop() {
 	m.Channel.Close()
 }
 
-// Err is how the emulator itself failed, nil if it did not. It waits for the
-// emulator's end.
+// Err is how the emulator itself failed, nil if it did not, or was killed by
+// [Machine.Stop]. It waits for the emulator's end.
 func (m *Machine) Err() error {
 	<-m.ended
-	if exit := new(exec.ExitError); errors.As(m.err, &exit) && !exit.Exited() {
-		return nil // killed by Stop
+	if exit := new(exec.ExitError); errors.As(m.err, &exit) && exit.Exited() {
+		return m.err
 	}
-	return m.err
+	return nil
 }
 
 func socketPair() (net.Conn, *os.File, error) {
