@@ -138,7 +138,13 @@ func probeReadFinding(h Host) Finding {
 	if h.Plan.Mode == ModeFentry || h.Plan.Mode == ModeRestricted {
 		status, consequence = OK, "not needed: the programs of this mode read typed fields"
 	}
-	return program("probe_read", "reading kernel memory by address", h.Features, h.Features.ProbeRead, status,
+	found := h.Features.ProbeRead
+	if found.Reason == Lacking && h.Features.Lockdown == "confidentiality" {
+		// The verifier is told that there is no such helper, which is EINVAL
+		// (bpf_base_func_proto, kernel/bpf/helpers.c).
+		found.Reason = Policy
+	}
+	return program("probe_read", "reading kernel memory by address", h.Features, found, status,
 		consequence, "use a kernel of 5.5 or later")
 }
 
