@@ -45,7 +45,9 @@ func Run(ctx context.Context, args []string, stdio Stdio) int {
 func runWithSignals(ctx context.Context, a *app, args []string) int {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C kills
+	// A second Ctrl-C kills, but not one that comes with the first: timeout(1)
+	// and others signal both the process and its group.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	// Writing to a closed pipe then returns EPIPE instead of killing the
 	// process, whatever the descriptor.
 	signal.Ignore(unix.SIGPIPE)

@@ -80,8 +80,8 @@ func (a *app) doctor(ctx context.Context, host doctorHost, json bool) error {
 	case err != nil:
 		return fmt.Errorf("write the findings: %w", err)
 	case h.AttachErr != nil:
-		return unavailable(fmt.Errorf("attach in mode %s: %w", h.Plan.Mode, h.AttachErr), "`acceptwatch snapshot` works without eBPF")
-	case h.Plan.Mode == preflight.ModeDiag:
+		return unavailable(fmt.Errorf("attach in mode %s: %w", h.Plan.Mode, h.AttachErr), withoutEBPF)
+	case h.Plan.Mode == preflight.ModeNone:
 		return unavailable(errors.New("no eBPF mode works here"), remedies(report))
 	default:
 		return nil
@@ -92,7 +92,7 @@ func (a *app) doctor(ctx context.Context, host doctorHost, json bool) error {
 func examine(ctx context.Context, host doctorHost) preflight.Host {
 	f := host.detect()
 	h := preflight.Host{Features: f, Plan: host.plan(f), DiagErr: host.sockets(ctx)}
-	if h.Plan.Mode == preflight.ModeDiag {
+	if h.Plan.Mode == preflight.ModeNone {
 		return h
 	}
 	seen, err := host.attach(ctx)
@@ -104,14 +104,17 @@ func examine(ctx context.Context, host doctorHost) preflight.Host {
 	return h
 }
 
+// withoutEBPF is what to do where nothing can be traced.
+const withoutEBPF = "meanwhile `ss -ltn` shows depth and backlog of listeners"
+
 // remedies picks the first thing to do about what fails.
 func remedies(r preflight.Report) string {
 	for _, f := range r.Findings {
 		if f.Status == preflight.Fail && f.Remedy != "" {
-			return f.Remedy + "; `acceptwatch snapshot` works without eBPF"
+			return f.Remedy + "; " + withoutEBPF
 		}
 	}
-	return "`acceptwatch snapshot` works without eBPF"
+	return withoutEBPF
 }
 
 // doctorWidth keeps text readable on very narrow and very wide terminals.

@@ -34,7 +34,7 @@ func kernelFinding(f *Features) Finding {
 	case !f.AtLeast(5, 8):
 		found.Status = Fail
 		found.Consequence = "too old for eBPF here: 5.8 brought the ring buffer; 5.10 and later are tested"
-		found.Remedy = "use a kernel of 5.8 or later; `acceptwatch snapshot` works on this one"
+		found.Remedy = "use a kernel of 5.10 or later"
 	case !f.AtLeast(5, 10):
 		found.Status = Warn
 		found.Consequence = "kernels before 5.10 are not tested"
@@ -92,7 +92,7 @@ func program(id, what string, f *Features, t Trial, bad Status, consequence, lac
 // ifModeless is Fail if there is no eBPF mode, else what a mode without this
 // one deserves.
 func ifModeless(h Host, otherwise Status) Status {
-	if h.Plan.Mode == ModeDiag {
+	if h.Plan.Mode == ModeNone {
 		return Fail
 	}
 	return otherwise
@@ -111,7 +111,7 @@ func ringBufFinding(f *Features) Finding {
 
 func fentryFinding(h Host) Finding {
 	consequence := "the next best mode is " + h.Plan.Mode
-	if h.Plan.Mode == ModeDiag {
+	if h.Plan.Mode == ModeNone {
 		consequence = "fentry mode needs it"
 	}
 	lacking := "use a kernel built with CONFIG_FUNCTION_TRACER=y and CONFIG_DEBUG_INFO_BTF=y"
@@ -126,7 +126,7 @@ func kprobeFinding(h Host) Finding {
 	switch h.Plan.Mode {
 	case ModeFentry:
 		status, consequence = OK, "not needed: fentry works"
-	case ModeDiag:
+	case ModeNone:
 		status, consequence = Fail, "kprobe mode needs it"
 	}
 	return program("kprobe", "attaching a kprobe", h.Features, h.Features.Kprobe, status, consequence,
@@ -150,7 +150,7 @@ func probeReadFinding(h Host) Finding {
 
 func tpBTFFinding(h Host) Finding {
 	consequence := "MPTCP clients that give up are not seen"
-	if h.Plan.Mode == ModeDiag {
+	if h.Plan.Mode == ModeNone {
 		consequence = "restricted mode needs it"
 	}
 	return program("tp_btf", "attaching tp_btf", h.Features, h.Features.TpBTF, ifModeless(h, Warn), consequence,
@@ -159,7 +159,7 @@ func tpBTFFinding(h Host) Finding {
 
 func iterFinding(h Host) Finding {
 	consequence := "what was in a queue before the tracer came is seen only when it leaves"
-	if h.Plan.Mode == ModeDiag {
+	if h.Plan.Mode == ModeNone {
 		consequence = "restricted mode needs it"
 	}
 	return program("iter_tcp", "walking sockets (iter/tcp)", h.Features, h.Features.IterTCP, ifModeless(h, Warn), consequence,
@@ -278,11 +278,11 @@ func diagFinding(h Host) Finding {
 	found := Finding{ID: "sock_diag", Status: OK, What: "listing TCP sockets (sock_diag) works"}
 	if h.DiagErr != nil {
 		found.Status = Warn
-		if h.Plan.Mode == ModeDiag {
+		if h.Plan.Mode == ModeNone {
 			found.Status = Fail
 		}
 		found.What = "listing TCP sockets (sock_diag) fails"
-		found.Consequence = "no snapshots, and no backlog overflows per listener"
+		found.Consequence = "a descriptor leak (CLOSE_WAIT held open) is not told from connections nobody accepted"
 		found.Remedy = "run `modprobe tcp_diag` as root, on the host if this is a container"
 		found.Error = h.DiagErr.Error()
 	}

@@ -24,7 +24,7 @@ const (
 	ModeFentry     = "fentry"
 	ModeKprobe     = "kprobe"
 	ModeRestricted = "restricted"
-	ModeDiag       = "diag" // no eBPF: snapshots by sock_diag
+	ModeNone       = "none" // no eBPF: nothing can be traced
 )
 
 // Plan is the mode that would be used.
@@ -73,15 +73,11 @@ func exact(mode string) []string {
 		return []string{"close_wait and reset before accept, with their waits",
 			"age, state and order of what is in a queue, at each walk"}
 	default:
-		return []string{"depth, backlog and CLOSE_WAIT of each listener, at each snapshot",
-			"age of what is in a queue, to 1 ms"}
+		return []string{"nothing: `ss -ltn` shows depth and backlog of listeners, `ss -tan` their CLOSE_WAITs"}
 	}
 }
 
 // WithoutEBPF is the plan when no eBPF mode works.
 func WithoutEBPF(why string) Plan {
-	return Plan{Mode: ModeDiag, Why: why, Limits: []string{
-		"events between two snapshots are not seen",
-		"resets in a queue are derived: depth minus what is visible",
-	}}
+	return Plan{Mode: ModeNone, Why: why}
 }

@@ -63,7 +63,7 @@ var hosts = []struct {
 		h.Canary, h.AttachErr = nil, errors.New("load programs: program state_entry: permission denied")
 	}},
 	{"modern", ModeFentry, func(*Host) {}},
-	{"unprivileged", ModeDiag, func(h *Host) {
+	{"unprivileged", ModeNone, func(h *Host) {
 		f := h.Features
 		f.Caps, f.Lockdown, h.Canary = Caps{}, "", nil
 		for _, t := range []*Trial{&f.Fentry, &f.Kprobe, &f.TpBTF, &f.IterTCP, &f.RingBuf} {
@@ -71,7 +71,7 @@ var hosts = []struct {
 		}
 		f.ProbeRead = trial(errUnexplored, false)
 	}},
-	{"user-namespace", ModeDiag, func(h *Host) {
+	{"user-namespace", ModeNone, func(h *Host) {
 		f := h.Features
 		f.OuterUser, f.OuterPID, f.Seccomp, h.Canary = false, false, true, nil
 		for _, t := range []*Trial{&f.Fentry, &f.Kprobe, &f.TpBTF, &f.IterTCP, &f.RingBuf} {
@@ -93,7 +93,7 @@ var hosts = []struct {
 		f.Loop, f.FetchAtomics = lacking("load"), lacking("load")
 		h.Canary.Hooks[1].Fired = 1
 	}},
-	{"4.19-without-btf", ModeDiag, func(h *Host) {
+	{"4.19-without-btf", ModeNone, func(h *Host) {
 		f := h.Features
 		f.Release, f.Major, f.Minor = "4.19.0-27-amd64", 4, 19
 		f.Functions, f.Lockdown, h.Canary = nil, "", nil
@@ -135,7 +135,7 @@ func TestReportOfKnownHosts(t *testing.T) {
 			h := modern()
 			host.change(&h)
 			h.Plan = Plan{Mode: host.mode, Why: "the plan says so"}
-			if host.mode == ModeDiag {
+			if host.mode == ModeNone {
 				h.Plan = WithoutEBPF("no eBPF mode works here")
 			}
 			report := NewReport(h)
@@ -151,7 +151,7 @@ func TestReportOfKnownHosts(t *testing.T) {
 			}
 
 			// What the mode is must not contradict the findings.
-			if failed := report.Summary.Fail > 0; failed != (h.Plan.Mode == ModeDiag || host.name == "inlined-carrier" || h.AttachErr != nil) {
+			if failed := report.Summary.Fail > 0; failed != (h.Plan.Mode == ModeNone || host.name == "inlined-carrier" || h.AttachErr != nil) {
 				t.Errorf("%d failures in mode %s", report.Summary.Fail, h.Plan.Mode)
 			}
 			seen := make(map[string]bool)
