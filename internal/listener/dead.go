@@ -48,26 +48,17 @@ type deadSet struct {
 
 type deadEntry struct {
 	id         identity
-	row        *row // nil: no listener is known for it
-	noted      int64
+	row        *row
+	noted      int64 // ns: last heard of
 	prev, next int32
 	state      event.State // CLOSE_WAIT or CLOSE
 	atAttach   bool        // counted in row.attachDead
-	recovered  event.State // the state that was emitted as Recovered
+	// What was emitted as Recovered.
+	recoveredFIN, recoveredRST bool
 }
 
-// deadList is the part of the set that belongs to a row.
-type deadList struct {
-	head             int32
-	closeWait, close uint32
-}
-
-func (d *deadList) of(s event.State) *uint32 {
-	if s == event.Close {
-		return &d.close
-	}
-	return &d.closeWait
-}
+// deadList is the part of the set that belongs to a row: its first entry.
+type deadList struct{ head int32 }
 
 func (s *deadSet) len() int { return len(s.index) }
 
@@ -104,42 +95,32 @@ func (s *deadSet) add(id *identity, state event.State, r *row, at int64) int32 {
 	return i
 }
 
-// link puts an entry, which is in no list, into that of a row.
+// link puts an entry, which is in no list, into the list of a row.
 func (s *deadSet) link(i int32, r *row) {
-	if r == nil {
-		return
-	}
 	d := &s.slab[i]
 	d.row, d.prev, d.next = r, 0, r.dead.head
 	if d.next != 0 {
 		s.slab[d.next].prev = i
 	}
 	r.dead.head = i
-	*r.dead.of(d.state)++
 }
 
-func (s *deadSet) setState(i int32, state event.State) {
+// unlink takes an entry out of the list of its row.
+func (s *deadSet) unlink(i int32) {
 	d := &s.slab[i]
-	if d.row != nil {
-		*d.row.dead.of(d.state)--
-		*d.row.dead.of(state)++
+	if d.prev != 0 {
+		s.slab[d.prev].next = d.next
+	} else {
+		d.row.dead.head = d.next
 	}
-	d.state = state
+	if d.next != 0 {
+		s.slab[d.next].prev = d.prev
+	}
 }
 
 func (s *deadSet) remove(i int32) {
+	s.unlink(i)
 	d := &s.slab[i]
-	if r := d.row; r != nil {
-		*r.dead.of(d.state)--
-		if d.prev != 0 {
-			s.slab[d.prev].next = d.next
-		} else {
-			r.dead.head = d.next
-		}
-		if d.next != 0 {
-			s.slab[d.next].prev = d.prev
-		}
-	}
 	delete(s.index, d.id)
 	*d = deadEntry{next: s.free}
 	s.free = i
@@ -149,10 +130,11 @@ func (s *deadSet) remove(i int32) {
 	}
 }
 
-// removeAll empties the list of a row.
-func (s *deadSet) removeAll(r *row) {
-	for r.dead.head != 0 {
-		s.remove(r.dead.head)
+// move puts those of a row into the list of another one.
+func (s *deadSet) move(from, to *row) {
+	for i := from.dead.head; i != 0; i = from.dead.head {
+		s.unlink(i)
+		s.link(i, to)
 	}
 }
 
@@ -166,6 +148,21 @@ func (s *deadSet) removeBefore(r *row, at int64) {
 		}
 		i = next
 	}
+}
+
+// count is how many of a row are in CLOSE_WAIT and in CLOSE, of those that were
+// heard of since a time.
+func (s *deadSet) count(r *row, since int64) (inCloseWait, inClose uint32) {
+	for i := r.dead.head; i != 0; i = s.slab[i].next {
+		switch d := &s.slab[i]; {
+		case d.noted < since:
+		case d.state == event.Close:
+			inClose++
+		default:
+			inCloseWait++
+		}
+	}
+	return inCloseWait, inClose
 }
 
 const maxGone = 256

@@ -17,25 +17,26 @@ func (t *Table) died(e *event.Event, emit func(*event.Event)) bool {
 	if i := t.dead.find(&id); i != 0 {
 		t.dead.heard(i, e.Time)
 		d := &t.dead.slab[i]
-		if d.state != state && state == event.Close {
-			t.dead.setState(i, state)
-			return true
-		}
-		if d.atAttach && d.state == state { // no: the kernel has counted it
+		if d.atAttach && d.state == state && d.row.attachDead > 0 { // no: the kernel has counted it
 			d.atAttach = false
 			d.row.attachDead--
 		}
-		return d.recovered == 0
+		if state == event.CloseWaited {
+			return !d.recoveredFIN
+		}
+		d.state = event.Close
+		return !d.recoveredRST
 	}
 	r := t.rowAt(e.NetNS, e.Local, e.Ifindex)
-	if e.Kind == event.Reset && e.Flags&event.AfterFIN != 0 && t.wouldKnow(e, r) {
+	missedFIN := e.Kind == event.Reset && e.Flags&event.AfterFIN != 0 && t.wouldKnow(e, nil)
+	if missedFIN {
 		t.recover(e, event.CloseWait, e.Depth, emit)
 	}
-	switch {
-	case r == nil || r.open > 0:
-		t.dead.add(&id, state, r, e.Time)
-	case r.closed == 0 && len(r.members) == 0: // its listener is not known yet
-		t.dead.add(&id, state, nil, e.Time)
+	if r == nil || len(r.open) == 0 {
+		r = &t.nowhere // its listener is not known yet
+	}
+	if i := t.dead.add(&id, state, r, e.Time); i != 0 {
+		t.dead.slab[i].recoveredFIN = missedFIN
 	}
 	return true
 }
@@ -62,16 +63,8 @@ func (t *Table) acceptedDead(e *event.Event, m *member, emit func(*event.Event))
 		known == e.State || !e.State.Dead() || known == event.Close {
 		return
 	}
-	if known == 0 {
-		var r *row
-		if m != nil {
-			r = m.row
-		} else {
-			r = t.rowAt(e.NetNS, e.Local, e.Ifindex)
-		}
-		if !t.wouldKnow(e, r) {
-			return
-		}
+	if known == 0 && !t.wouldKnow(e, m) {
+		return
 	}
 	if e.State == event.CloseWaited {
 		t.recover(e, event.CloseWait, e.Depth+1, emit)
@@ -85,17 +78,22 @@ func (t *Table) acceptedDead(e *event.Event, m *member, emit func(*event.Event))
 }
 
 // wouldKnow says that a connection would be known as dead if its death had been
-// seen: it was queued after counting began, or it was there when a first walk
-// looked at the whole queue. If not, it may have been dead before.
-func (t *Table) wouldKnow(e *event.Event, r *row) bool {
+// seen: it was queued after counting began, or it was there when the first walk
+// looked at the whole queue of its listener. If not, it may have been dead
+// before. m is nil if the listener is not known for sure.
+func (t *Table) wouldKnow(e *event.Event, m *member) bool {
 	if e.Queued == 0 || e.Queued >= t.start {
 		return true
 	}
-	if r == nil || r.open == 0 {
+	if m != nil {
+		return m.whole
+	}
+	r := t.rowAt(e.NetNS, e.Local, e.Ifindex)
+	if r == nil || len(r.open) == 0 {
 		return false
 	}
-	for _, m := range r.members {
-		if !m.closed && !m.whole {
+	for _, m := range r.open {
+		if !m.whole {
 			return false
 		}
 	}

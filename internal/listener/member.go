@@ -201,9 +201,13 @@ func (t *Table) close(m *member, at int64, emit func(*event.Event)) {
 	if m.stalledSince != 0 {
 		t.endStall(m, at, event.EndedByClose, nil, emit)
 	}
-	m.row.open--
-	if m.row.open == 0 {
-		t.dead.removeAll(m.row)
+	r := m.row
+	r.open = without(r.open, m)
+	r.closing = append(r.closing, m)
+	if len(r.open) == 0 {
+		// What is left after the purge may be in the queue of a listener
+		// that follows this one and is not known yet.
+		t.dead.move(r, &t.nowhere)
 	}
 	t.closing = append(t.closing, m)
 	if len(t.closing) > maxClosing {

@@ -3,6 +3,7 @@ package listener
 import (
 	"container/list"
 	"net/netip"
+	"slices"
 	"time"
 
 	"acceptwatch/internal/event"
@@ -13,11 +14,11 @@ import (
 // deaths belong to the row.
 type row struct {
 	key     Key
-	members []*member
-	open    int           // of members: not closed
+	open    []*member     // listeners
+	closing []*member     // closed, their last counts are to come
 	family  uint8         // of its last listener
 	mapped  bool          // one of its listeners is IPv6 and takes IPv4
-	inPast  *list.Element // in Table.past
+	inPast  *list.Element // in Table.past, when there is no listener
 
 	closed uint64 // listeners
 	total  totals // of those closed
@@ -36,7 +37,8 @@ type totals struct {
 	stalls                           uint64
 	stalled                          time.Duration
 	lastAccept, maxWait              int64
-	waits                            *Histogram // never changed, only replaced
+	waits                            *Histogram
+	lent                             bool // others hold waits: it must not be changed
 	folded                           bool
 }
 
@@ -73,9 +75,11 @@ func (s *totals) add(o *totals) {
 	switch {
 	case o.waits == nil:
 	case s.waits == nil:
-		s.waits = o.waits
+		s.waits, s.lent = o.waits, true
 	default:
-		s.waits = s.waits.Clone()
+		if s.lent {
+			s.waits, s.lent = s.waits.Clone(), false
+		}
 		s.waits.Merge(o.waits)
 	}
 }
@@ -111,8 +115,7 @@ func (t *Table) rowFor(key Key) *row {
 // join adds a new listener to its row.
 func (t *Table) join(m *member) {
 	r := m.row
-	r.members = append(r.members, m)
-	r.open++
+	r.open = append(r.open, m)
 	r.family = m.family
 	delete(t.strays, r)
 	if r.inPast != nil {
@@ -127,17 +130,22 @@ func (t *Table) fold(m *member) {
 	s := m.totals(t.now)
 	r.total.add(&s)
 	r.closed++
-	for i, o := range r.members {
-		if o == m {
-			r.members = append(r.members[:i], r.members[i+1:]...)
-			break
-		}
-	}
+	r.closing = without(r.closing, m)
 	delete(t.members, m.id)
 	t.closed.add(m.id, r)
-	if len(r.members) == 0 {
+	if len(r.open)+len(r.closing) == 0 {
 		t.retire(r)
 	}
+}
+
+// without takes m out of members, of which it is most often the first.
+func without(members []*member, m *member) []*member {
+	i := slices.Index(members, m)
+	if i == 0 {
+		members[0] = nil
+		return members[1:]
+	}
+	return slices.Delete(members, i, i+1)
 }
 
 // retire keeps a row without listeners, as long as there is room.
@@ -164,7 +172,6 @@ func (t *Table) absorb(into, r *row) {
 	into.deaths.add(r.deaths)
 	into.attachDead += r.attachDead
 	r.total, r.deaths = totals{}, AtAddress{}
-	t.dead.removeAll(r)
 	if r.inPast != nil {
 		t.past.Remove(r.inPast)
 		r.inPast = nil
@@ -185,17 +192,17 @@ type Place struct {
 func (t *Table) Resolve(e *event.Event) (Place, bool) {
 	if e.ListenerID != 0 {
 		if m := t.members[e.ListenerID]; m != nil {
-			return Place{m.row.key, m.row.open, m.id}, true
+			return Place{m.row.key, len(m.row.open), m.id}, true
 		}
 		if r := t.closed.rows[e.ListenerID]; r != nil {
-			return Place{r.key, r.open, e.ListenerID}, true
+			return Place{r.key, len(r.open), e.ListenerID}, true
 		}
 	}
 	r := t.rowAt(e.NetNS, e.Local, e.Ifindex)
-	if r == nil || len(r.members) == 0 && r.closed == 0 {
+	if r == nil || r.stray() {
 		return Place{}, false
 	}
-	p := Place{Key: r.key, Open: r.open}
+	p := Place{Key: r.key, Open: len(r.open)}
 	if m := r.only(); m != nil {
 		p.ID = m.id
 	}
@@ -204,16 +211,14 @@ func (t *Table) Resolve(e *event.Event) (Place, bool) {
 
 // only is the row's open listener, if there is exactly one.
 func (r *row) only() *member {
-	if r == nil || r.open != 1 {
+	if r == nil || len(r.open) != 1 {
 		return nil
 	}
-	for _, m := range r.members {
-		if !m.closed {
-			return m
-		}
-	}
-	return nil
+	return r.open[0]
 }
+
+// stray says that no listener was ever known at the row's address.
+func (r *row) stray() bool { return len(r.open)+len(r.closing) == 0 && r.closed == 0 }
 
 // memberOf is the listener of an event, nil if none or not one only is known.
 func (t *Table) memberOf(e *event.Event) *member {
@@ -235,7 +240,7 @@ func (t *Table) rowAt(netns uint32, local netip.AddrPort, ifindex uint32) *row {
 		for _, dev := range [2]uint32{ifindex, 0} {
 			r := t.rows[Key{netns, netip.AddrPortFrom(addr, port), dev}]
 			if r != nil && (!mapped || r.mapped) {
-				if r.open > 0 {
+				if len(r.open) > 0 {
 					return r
 				}
 				if closed == nil {

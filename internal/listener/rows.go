@@ -135,20 +135,22 @@ func (r *Row) fill() float64 { return float64(r.Depth) / (float64(r.Backlog) + 1
 // view makes the row that others see.
 func (t *Table) view(r *row) Row {
 	v := Row{
-		Key: r.key, Family: r.family, Time: t.now, Open: r.open,
-		Closed:        r.closed + uint64(len(r.members)-r.open),
+		Key: r.key, Family: r.family, Time: t.now, Open: len(r.open),
+		Closed:        r.closed + uint64(len(r.closing)),
 		CloseWait:     r.deaths.CloseWait,
 		Reset:         r.deaths.Reset,
 		ResetAfterFIN: r.deaths.ResetAfterFIN,
 		DeadAtAttach:  r.attachDead,
 	}
+	r.total.lent = true
 	sum := r.total
-	for _, m := range r.members {
+	for _, m := range r.closing {
 		own := m.totals(t.now)
 		sum.add(&own)
-		if m.closed {
-			continue
-		}
+	}
+	for _, m := range r.open {
+		own := m.totals(t.now)
+		sum.add(&own)
 		one := t.viewMember(m, &own)
 		v.Depth += one.Depth
 		v.Backlog += one.Backlog
@@ -159,7 +161,7 @@ func (t *Table) view(r *row) Row {
 			v.StalledSince = one.StalledSince
 		}
 		v.Unaccepted.add(&one.Unaccepted)
-		if r.open > 1 {
+		if len(r.open) > 1 {
 			v.Members = append(v.Members, one)
 		} else {
 			v.ID, v.Inode, v.V6Only = one.ID, one.Inode, one.V6Only
@@ -170,7 +172,8 @@ func (t *Table) view(r *row) Row {
 	v.Enqueued += r.deaths.Enqueued
 	v.Accepted += r.deaths.Accepted
 	v.AcceptedDead += r.deaths.AcceptedDead
-	v.Unaccepted.settle(v.Depth, r.dead.closeWait, r.dead.close)
+	inCloseWait, inClose := t.dead.count(r, r.walkedAt())
+	v.Unaccepted.settle(v.Depth, inCloseWait, inClose)
 	v.setLost()
 	return v
 }
@@ -197,6 +200,7 @@ func (t *Table) viewMember(m *member, own *totals) Row {
 // viewOthers is the row of all that has none of its own. What was queued at
 // attach is not known of all of it, so its books cannot be told.
 func (t *Table) viewOthers() Row {
+	t.others().total.lent = true
 	o := *t.others()
 	apart := member{counts: t.noEntry}
 	own := apart.totals(t.now)

@@ -49,6 +49,7 @@ type Table struct {
 
 	walking   *member // whose entries come now
 	dead      deadSet
+	nowhere   row               // of the dead whose listener is not known
 	addresses map[Key]AtAddress // the last counts of each
 
 	losses      []Loss // of the last sample

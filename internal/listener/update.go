@@ -3,12 +3,17 @@ package listener
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"acceptwatch/internal/event"
 )
 
 // maxAddresses bounds the local addresses whose deaths are followed.
 const maxAddresses = 1 << 17
+
+// forgetNowhere is after how long a dead connection is forgotten, in ns, whose
+// listener did not become known by a walk: it was about to be closed.
+const forgetNowhere = int64(time.Minute)
 
 // Update takes the next sample; what it does not mention is as it was. It
 // copies what it keeps. It calls emit, if not nil, with the stalls that begin
@@ -27,7 +32,9 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 		if m := t.memberFor(c.ID, c.Key, c.Family, s.Time); m != nil {
 			m.setV6Only(c.V6Only)
 			m.count(c, s.Time)
-			m.final, m.updates = c.Closed, 0
+			if !m.final { // or it is said again
+				m.final, m.updates = c.Closed, 0
+			}
 		}
 	}
 	// Before anything is closed: who died, died in an open listener's queue.
@@ -46,6 +53,7 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 		}
 	}
 	t.foldClosed()
+	t.dead.removeBefore(&t.nowhere, s.Time-forgetNowhere)
 	t.losses = append(t.losses[:0], s.Losses...)
 	t.sampled = s.Time
 }
@@ -99,7 +107,7 @@ func (t *Table) adopt() {
 	}
 	t.joined = false
 	for r := range t.strays {
-		if to := t.rowAt(r.key.NetNS, r.key.Addr, r.key.Ifindex); to != r && to.open > 0 {
+		if to := t.rowAt(r.key.NetNS, r.key.Addr, r.key.Ifindex); to != r && len(to.open) > 0 {
 			t.absorb(to, r)
 		}
 	}
@@ -129,12 +137,13 @@ func (k Key) compare(o Key) int {
 	return cmp.Or(k.Addr.Compare(o.Addr), cmp.Compare(k.NetNS, o.NetNS), cmp.Compare(k.Ifindex, o.Ifindex))
 }
 
-// foldClosed forgets the closed listeners whose last counts are in.
+// foldClosed forgets the closed listeners whose last counts are in, one sample
+// later: the ring may still hold events of before.
 func (t *Table) foldClosed() {
 	waiting := t.closing[:0]
 	for _, m := range t.closing {
 		m.updates++
-		if m.final || m.updates > waitForLast {
+		if m.final && m.updates > 1 || m.updates > waitForLast {
 			t.fold(m)
 		} else {
 			waiting = append(waiting, m)

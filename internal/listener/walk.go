@@ -71,6 +71,9 @@ func (t *Table) walk(e *event.Event) {
 	if e.Inode != 0 {
 		m.inode = e.Inode
 	}
+	if m.walks > 0 {
+		t.sweep(m.row)
+	}
 	m.backlog = e.Backlog
 	m.setDepth(e.Depth, e.Time)
 	m.next = walked{at: e.Time, depth: e.Depth, cut: e.Flags&event.WalkCut != 0, heads: m.next.heads[:0]}
@@ -126,12 +129,13 @@ func (t *Table) queuedDead(e *event.Event, m *member, atAttach bool, emit func(*
 	if i != 0 {
 		t.dead.heard(i, e.Time)
 		d := &t.dead.slab[i]
-		if d.row == nil {
+		if d.row != m.row {
+			t.dead.unlink(i)
 			t.dead.link(i, m.row)
 		}
 		if d.state == event.CloseWaited && e.State == event.Close {
-			t.dead.setState(i, event.Close)
-			d.recovered = event.Close
+			d.state = event.Close
+			d.recoveredRST = true
 			was := *e
 			was.Flags |= event.AfterFIN
 			t.recover(&was, event.Reset, e.Depth, emit)
@@ -146,7 +150,7 @@ func (t *Table) queuedDead(e *event.Event, m *member, atAttach bool, emit func(*
 			t.dead.slab[i].atAttach = true
 		}
 		return
-	case !t.wouldKnow(e, m.row):
+	case !t.wouldKnow(e, m):
 		return
 	}
 	kind := event.CloseWait
@@ -154,7 +158,8 @@ func (t *Table) queuedDead(e *event.Event, m *member, atAttach bool, emit func(*
 		kind = event.Reset
 	}
 	if i != 0 {
-		t.dead.slab[i].recovered = e.State
+		t.dead.slab[i].recoveredFIN = kind == event.CloseWait
+		t.dead.slab[i].recoveredRST = kind == event.Reset
 	}
 	t.recover(e, kind, e.Depth, emit)
 }
@@ -177,18 +182,32 @@ func (t *Table) endWalk() {
 	if m.depth == 0 {
 		m.upcoming = m.upcoming[:0]
 	}
-	if !whole {
-		return
+	if whole {
+		m.wholeAt = m.last.at
 	}
-	m.wholeAt = m.last.at
-	// What is in none of the queues has left, and the event was lost.
-	all := m.wholeAt
-	for _, o := range m.row.members {
-		if !o.closed {
-			all = min(all, o.wholeAt)
-		}
+}
+
+// sweep removes the dead that were in none of the row's queues at the last
+// walk: they have left, and the event was lost. It is made when the next walk
+// begins, because the last one may have come to the right listener, not known
+// before, only after the others.
+func (t *Table) sweep(r *row) {
+	if r.dead.head != 0 {
+		t.dead.removeBefore(r, r.walkedAt())
 	}
-	t.dead.removeBefore(m.row, all)
+}
+
+// walkedAt is until when the walks know of all that was in the row's queues, in
+// ns; 0 if one of them was not looked at whole.
+func (r *row) walkedAt() int64 {
+	if len(r.open) == 0 {
+		return 0
+	}
+	at := r.open[0].wholeAt
+	for _, m := range r.open[1:] {
+		at = min(at, m.wholeAt)
+	}
+	return at
 }
 
 func (m *member) setV6Only(only bool) {

@@ -1,0 +1,427 @@
+package listener
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"acceptwatch/internal/event"
+)
+
+// model is a host with listeners, and the truth about their queues. It makes
+// the events and the samples that the kernel would.
+type model struct {
+	t      *testing.T
+	r      *rand.Rand
+	now    int64
+	table  *Table
+	open   []*truth
+	all    []*truth  // but those closed that were told of
+	ever   []*queued // all connections
+	peers  uint16
+	nextID uint64
+
+	attached bool
+	dropped  float64 // part of the events that get lost
+	deaths   bool    // only those of deaths do
+	late     int     // events by which one may come too late
+	ring     []event.Event
+	at       map[netip.Addr]*AtAddress
+
+	lines   map[string]int // deaths shown, by connection
+	stalled map[uint64]bool
+}
+
+type truth struct {
+	Counted
+	queue  []*queued
+	attach uint64
+}
+
+type queued struct {
+	local, peer netip.AddrPort
+	at          int64
+	state       event.State
+	deadAt      int64      // before attach: 0
+	left        event.Kind // 0: still queued
+}
+
+func (q *queued) String() string { return fmt.Sprintf("%v-%v@%d", q.local, q.peer, q.at) }
+
+func (m *model) listen(addr string) {
+	m.nextID++
+	l := &truth{Counted: Counted{ID: m.nextID, Key: key(addr), Family: 2, Backlog: 64}}
+	if l.Key.Addr.Addr().Is6() {
+		l.Family = 10
+	}
+	m.open, m.all = append(m.open, l), append(m.all, l)
+}
+
+// send puts an event into the ring, or loses it.
+func (m *model) send(e event.Event) {
+	death := e.Kind == event.CloseWait || e.Kind == event.Reset
+	if !m.attached || m.r.Float64() < m.dropped && (death || !m.deaths) {
+		return
+	}
+	m.ring = append(m.ring, e)
+	if n := len(m.ring); m.late > 0 && n > m.late && e.Kind != event.Listener {
+		i := n - 1 - m.r.IntN(m.late)
+		m.ring[n-1], m.ring[i] = m.ring[i], m.ring[n-1]
+	}
+}
+
+func (m *model) event(kind event.Kind, q *queued) event.Event {
+	return event.Event{Kind: kind, Time: m.now, Queued: q.at, Local: q.local, Peer: q.peer, NetNS: netns, Family: 2, State: q.state}
+}
+
+func (m *model) enqueue(l *truth) {
+	m.peers++
+	local := l.Key.Addr
+	if local.Addr().IsUnspecified() {
+		local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(2 + m.r.IntN(2))}), local.Port())
+	}
+	q := &queued{local: local, peer: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 0, 1}), m.peers), at: m.now / 1000 * 1000, state: event.Established}
+	if l.queue = append(l.queue, q); len(l.queue) == 1 && m.attached {
+		l.NonEmptySince = m.now
+	}
+	m.ever = append(m.ever, q)
+	if l.Depth = uint32(len(l.queue)); m.attached {
+		l.Enqueued++
+	} else {
+		l.attach++
+	}
+}
+
+func (m *model) die(l *truth) {
+	q := l.queue[m.r.IntN(len(l.queue))]
+	reset := m.r.IntN(3) == 0
+	if q.state == event.Close || q.state == event.CloseWaited && !reset {
+		return
+	}
+	a := m.at[q.local.Addr()]
+	if a == nil {
+		a = &AtAddress{}
+		m.at[q.local.Addr()] = a
+	}
+	a.Key = Key{NetNS: netns, Addr: q.local}
+	was := q.state
+	var e event.Event
+	if reset {
+		q.state = event.Close
+		e = m.event(event.Reset, q)
+		if was == event.CloseWaited {
+			e.Flags = event.AfterFIN
+		}
+	} else {
+		q.state = event.CloseWaited
+		e = m.event(event.CloseWait, q)
+	}
+	if !m.attached {
+		return
+	}
+	q.deadAt = m.now
+	if reset {
+		a.Reset++
+		if was == event.CloseWaited {
+			a.ResetAfterFIN++
+		}
+	} else {
+		a.CloseWait++
+	}
+	m.send(e)
+}
+
+func (m *model) leave(l *truth, kind event.Kind) {
+	q := l.queue[0]
+	q.left = kind
+	l.queue = l.queue[1:]
+	l.Depth = uint32(len(l.queue))
+	dead := q.state.Dead()
+	e := m.event(kind, q)
+	e.ListenerID, e.Depth, e.Backlog = l.ID, l.Depth, l.Backlog
+	if kind == event.Purged {
+		e.State = event.Close
+		l.Purged++
+		if dead {
+			l.PurgedDead++
+		}
+	} else {
+		l.Accepted++
+		l.LastAccept = m.now
+		if q.state == event.CloseWaited {
+			l.AcceptedCloseWait++
+		} else if dead {
+			l.AcceptedReset++
+		}
+	}
+	m.send(e)
+}
+
+func (m *model) walk() {
+	for _, l := range m.open {
+		m.send(event.Event{Kind: event.Listener, Time: m.now, ListenerID: l.ID, NetNS: netns, Local: l.Key.Addr,
+			Family: l.Family, Depth: l.Depth, Backlog: l.Backlog, State: event.Listening})
+		for _, q := range l.queue {
+			e := m.event(event.Queued, q)
+			e.ListenerID, e.Depth, e.Backlog = l.ID, l.Depth, l.Backlog
+			m.send(e)
+		}
+	}
+}
+
+func (m *model) close(i int) {
+	l := m.open[i]
+	for len(l.queue) > 0 {
+		m.leave(l, event.Purged)
+	}
+	l.Closed = true
+	m.open = slices.Delete(m.open, i, i+1)
+	m.send(event.Event{Kind: event.ListenerClosed, Time: m.now, ListenerID: l.ID})
+}
+
+// drain hands the ring over, but for events that may still come late.
+func (m *model) drain(all bool) {
+	n := len(m.ring)
+	if !all {
+		n = max(0, n-m.late)
+	}
+	for i := range m.ring[:n] {
+		e := m.ring[i]
+		if m.table.Apply(&e, m.emitted) && (e.Kind == event.CloseWait || e.Kind == event.Reset) {
+			m.shown(&e)
+		}
+	}
+	m.ring = slices.Delete(m.ring, 0, n)
+}
+
+func (m *model) shown(e *event.Event) {
+	m.lines[fmt.Sprintf("%s %v-%v@%d", e.Kind, e.Local, e.Peer, e.Queued)]++
+}
+
+func (m *model) emitted(e *event.Event) {
+	if wait, known := e.Wait(); wait < 0 || !known {
+		m.t.Errorf("%s: waited %v, %v", e.Kind, wait, known)
+	}
+	switch e.Kind {
+	case event.CloseWait, event.Reset:
+		if e.Flags&event.Recovered == 0 {
+			m.t.Errorf("derived, but not recovered: %+v", e)
+		}
+		m.shown(e)
+	case event.Stall:
+		if m.stalled[e.ListenerID] || e.Depth == 0 {
+			m.t.Errorf("stalled twice, or nobody waits: %+v", e)
+		}
+		m.stalled[e.ListenerID] = true
+	case event.StallEnd:
+		if !m.stalled[e.ListenerID] || e.Ended == event.NotEnded {
+			m.t.Errorf("ended without a stall, or by nothing: %+v", e)
+		}
+		m.stalled[e.ListenerID] = false
+	default:
+		m.t.Errorf("derived %+v", e)
+	}
+}
+
+func (m *model) sample() {
+	s := &Sample{Time: m.now}
+	for _, l := range m.all {
+		s.Listeners = append(s.Listeners, l.Counted)
+	}
+	m.all = slices.Clone(m.open) // the closed ones are told of once
+	for _, a := range m.at {
+		s.Addresses = append(s.Addresses, *a)
+	}
+	m.table.Update(s, m.emitted)
+}
+
+func (m *model) step() {
+	m.now += m.r.Int64N(20 * ms)
+	if len(m.open) == 0 {
+		return
+	}
+	i := m.r.IntN(len(m.open))
+	l := m.open[i]
+	switch p := m.r.IntN(100); {
+	case p < 40:
+		if l.Depth <= l.Backlog {
+			m.enqueue(l)
+		}
+	case p < 60:
+		if len(l.queue) > 0 {
+			m.die(l)
+		}
+	case p < 90:
+		if len(l.queue) > 0 && m.now/(3*second)%2 == 0 { // it stops now and then
+			m.leave(l, event.Accepted)
+		}
+	case p < 92 && m.attached:
+		m.walk()
+	case p < 93 && m.attached && len(m.open) > 3:
+		m.close(i)
+		m.listen(l.Key.Addr.String())
+	case p < 98 && m.attached:
+		m.drain(false)
+		m.sample()
+	}
+}
+
+// check compares all rows with the truth.
+func (m *model) check(ever []*truth, exact bool) {
+	type sum struct {
+		enqueued, accepted, acceptedDead, purged, purgedDead, attach, dead uint64
+		depth, inCloseWait, inClose                                        uint32
+	}
+	want := map[Key]*sum{}
+	for _, l := range ever {
+		w := want[l.Key]
+		if w == nil {
+			w = &sum{}
+			want[l.Key] = w
+		}
+		w.enqueued += l.Enqueued
+		w.accepted += l.Accepted
+		w.acceptedDead += l.AcceptedCloseWait + l.AcceptedReset
+		w.purged += l.Purged
+		w.purgedDead += l.PurgedDead
+		w.attach += l.attach
+		w.depth += l.Depth
+		for _, q := range l.queue {
+			switch q.state {
+			case event.CloseWaited:
+				w.inCloseWait++
+			case event.Close:
+				w.inClose++
+			}
+		}
+	}
+	for _, a := range m.at {
+		k := key("0.0.0.0:8000")
+		if a.Key.Addr == netip.MustParseAddrPort("10.0.0.1:8000") {
+			k = key("10.0.0.1:8000")
+		}
+		want[k].dead += a.CloseWait + a.Reset - a.ResetAfterFIN
+	}
+	for _, r := range m.table.Rows() {
+		w := want[r.Key]
+		if w == nil {
+			m.t.Errorf("row of %v, where nobody listened", r.Key)
+			continue
+		}
+		got := sum{r.Enqueued, r.Accepted, r.AcceptedDead, r.Purged, r.PurgedDead, w.attach, r.Dead(), r.Depth, w.inCloseWait, w.inClose}
+		u := r.Unaccepted
+		if exact {
+			got.attach, got.inCloseWait, got.inClose = r.QueuedAtAttach, u.CloseWait, u.Close
+			if off, known := r.Imbalance(); off != 0 || !known {
+				m.t.Errorf("%v: books are off by %d (%v)", r.Key.Addr, off, known)
+			}
+		}
+		if got != *w {
+			m.t.Errorf("%v:\n got %+v\nwant %+v", r.Key.Addr, got, *w)
+		}
+		if u.Known && uint64(u.Established)+uint64(u.CloseWait)+uint64(u.Close)+uint64(u.SynRecv)+uint64(u.NotLooked) != uint64(r.Depth) {
+			m.t.Errorf("%+v do not sum up to %d", u, r.Depth)
+		}
+		if age, known := r.Oldest(); known && age < 0 || r.Stalled < 0 {
+			m.t.Errorf("negative: %v, %v", age, r.Stalled)
+		}
+	}
+}
+
+func TestAgainstAModel(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		dropped float64
+		deaths  bool
+		late    int
+	}{
+		{"all events", 0, false, 0},
+		{"reordered", 0, false, 6},
+		{"deaths lost", 0.3, true, 0},
+		{"deaths lost and reordered", 0.3, true, 6},
+		{"a third lost and reordered", 0.3, false, 6},
+		{"all lost", 1, false, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for seed := range uint64(60) {
+				if !runModel(t, seed, tc.dropped, tc.deaths, tc.late) {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+		})
+	}
+}
+
+func runModel(t *testing.T, seed uint64, dropped float64, deaths bool, late int) bool {
+	m := &model{t: t, r: rand.New(rand.NewPCG(seed, 1)), now: second, deaths: deaths,
+		at: map[netip.Addr]*AtAddress{}, lines: map[string]int{}, stalled: map[uint64]bool{}}
+	m.listen("0.0.0.0:8000")
+	m.listen("0.0.0.0:8000")
+	m.listen("10.0.0.1:8000")
+	m.listen("10.0.0.1:8000")
+	for range m.r.IntN(200) {
+		m.step()
+	}
+	// Attach: counting begins, and the first walk sees everything.
+	for _, l := range m.open {
+		l.Counted = Counted{ID: l.ID, Key: l.Key, Family: l.Family, Depth: l.Depth, Backlog: l.Backlog}
+		l.attach = uint64(len(l.queue))
+	}
+	clear(m.at)
+	m.now += ms
+	m.attached, m.table = true, New(Options{Start: m.now})
+	born := slices.Clone(m.all)
+	m.walk()
+	m.drain(true)
+	m.sample()
+	m.dropped, m.late = dropped, late
+	deadThen := map[string]bool{} // by the first walk
+	for _, l := range m.open {
+		for _, q := range l.queue {
+			deadThen[q.String()] = q.state.Dead()
+		}
+	}
+
+	for range 2000 {
+		m.step()
+		for _, l := range m.all {
+			if !slices.Contains(born, l) {
+				born = append(born, l)
+			}
+		}
+	}
+	// At rest: nothing is lost any more, and a walk sees everything.
+	m.drain(true)
+	m.late, m.dropped = 0, 0
+	m.now += ms
+	m.sample() // who was closed
+	m.walk()
+	m.drain(true)
+	m.now += ms
+	m.sample()
+	m.check(born, true)
+
+	truthful := 0
+	for _, q := range m.ever {
+		id := q.String()
+		fins, resets := m.lines["close_wait "+id], m.lines["reset "+id]
+		if fins > 1 || resets > 1 || fins > 0 && q.state == event.Established {
+			t.Errorf("%s, %s: shown as %d close_wait, %d reset", id, q.state, fins, resets)
+		}
+		if q.deadAt == 0 || deadThen[id] || (!deaths && dropped > 0) {
+			continue
+		}
+		truthful++
+		// If it was lost, and the listener was closed, nothing could show it.
+		unseen := dropped > 0 && q.left == event.Purged
+		if fins+resets == 0 && q.state.Dead() && !unseen {
+			t.Errorf("%s, %s: its death was never shown", id, q.state)
+		}
+	}
+	if deaths && truthful == 0 {
+		t.Error("nothing was tested")
+	}
+	return !t.Failed()
+}
