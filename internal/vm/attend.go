@@ -15,13 +15,13 @@ import (
 )
 
 // attend talks to the init of a machine until the command has ended.
-func (r *Run) attend(ctx context.Context, machine *qemu.Machine, limit time.Duration) (*Result, error) {
+func (r *Run) attend(ctx context.Context, machine *qemu.Machine, silence time.Duration) (*Result, error) {
 	release := context.AfterFunc(ctx, func() { machine.Channel.Close() })
 	defer release()
 	frames, guest := wire.NewReader(machine.Channel), wire.NewWriter(machine.Channel)
 
 	begin := time.Now()
-	hello, err := awaitInit(frames, machine, limit)
+	hello, err := awaitInit(frames, machine, silence)
 	if err != nil {
 		return nil, err
 	}
@@ -54,26 +54,52 @@ func (r *Run) attend(ctx context.Context, machine *qemu.Machine, limit time.Dura
 	return result, err
 }
 
-// awaitInit waits for the first frame.
-func awaitInit(frames *wire.Reader, machine *qemu.Machine, limit time.Duration) (wire.Hello, error) {
+// awaitInit waits for the first frame, as long as the machine shows signs of
+// life: a busy host may take minutes for a boot, but one that hangs is silent.
+func awaitInit(frames *wire.Reader, machine *qemu.Machine, silence time.Duration) (wire.Hello, error) {
 	var hello wire.Hello
-	if err := machine.Channel.SetReadDeadline(time.Now().Add(limit)); err != nil {
-		return hello, err
-	}
+	arrived, watched := make(chan struct{}), make(chan error, 1)
+	go func() { watched <- watch(machine, silence, arrived) }()
 	frame, err := frames.Next()
-	var late interface{ Timeout() bool }
+	close(arrived)
+	if hung := <-watched; hung != nil {
+		return hello, hung
+	}
 	switch {
-	case errors.As(err, &late) && late.Timeout():
-		return hello, &BootError{Reason: fmt.Sprintf("init was not reached within %v", limit)}
 	case err != nil:
 		return hello, &BootError{Reason: "the machine ended before init was reached"}
 	case frame.Kind != wire.Ready:
 		return hello, &BootError{Reason: fmt.Sprintf("init failed: %s", frame.Payload)}
 	}
-	if err := frame.Decode(&hello); err != nil {
-		return hello, err
+	return hello, frame.Decode(&hello)
+}
+
+// bootSilences bounds a boot that goes on and on, in silences.
+const bootSilences = 10
+
+// watch closes the channel of a machine that hangs before the first frame has
+// arrived, and says so.
+func watch(machine *qemu.Machine, silence time.Duration, arrived <-chan struct{}) error {
+	begin := time.Now()
+	tick := time.NewTicker(silence / 20)
+	defer tick.Stop()
+	for {
+		select {
+		case <-arrived:
+			return nil
+		case now := <-tick.C:
+			var reason string
+			if machine.Console.Silence(now) > silence {
+				reason = fmt.Sprintf("the boot hung: nothing on the console for %v", silence)
+			} else if now.Sub(begin) > bootSilences*silence {
+				reason = fmt.Sprintf("init was not reached within %v", bootSilences*silence)
+			} else {
+				continue
+			}
+			machine.Channel.Close()
+			return &BootError{Reason: reason}
+		}
 	}
-	return hello, machine.Channel.SetReadDeadline(time.Time{})
 }
 
 func (r *Run) job() wire.Job {

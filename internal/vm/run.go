@@ -69,9 +69,9 @@ const (
 	// quitGrace is how long a command may still write after its SIGQUIT.
 	quitGrace = 5 * time.Second
 	maxTries  = 3
-	// readyLimit bounds the first try to reach init, on an idle host some
-	// seconds; each further try gets as much more, as the host may be busy.
-	readyLimit = 60 * time.Second
+	// bootSilence is how long a booting machine may print nothing before it
+	// counts as hung: on an idle host there is never a second without a line.
+	bootSilence = 30 * time.Second
 )
 
 // Do boots the kernel and runs the command. A command that ran to its end gives
@@ -106,19 +106,19 @@ func (r *Run) Do(ctx context.Context) (*Result, error) {
 		// files may take up half of it.
 		config.MemoryMiB = 1024 + int(3*size>>20)
 	}
-	return r.boot(ctx, readyLimit, func(ctx context.Context) (*qemu.Machine, error) {
+	return r.boot(ctx, bootSilence, func(ctx context.Context) (*qemu.Machine, error) {
 		return qemu.Start(ctx, config, r.Console)
 	})
 }
 
 // boot starts machines until one reaches init, and runs the command there.
-func (r *Run) boot(ctx context.Context, limit time.Duration, start func(context.Context) (*qemu.Machine, error)) (*Result, error) {
+func (r *Run) boot(ctx context.Context, silence time.Duration, start func(context.Context) (*qemu.Machine, error)) (*Result, error) {
 	for try := 1; ; try++ {
 		machine, err := start(ctx)
 		if err != nil {
 			return nil, err
 		}
-		result, err := r.attend(ctx, machine, time.Duration(try)*limit)
+		result, err := r.attend(ctx, machine, silence)
 		machine.Stop()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

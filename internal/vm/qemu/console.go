@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 )
 
 // consoleLines is how many lines a Console keeps.
@@ -20,12 +21,21 @@ type Console struct {
 	next    int
 	partial []byte
 	echo    io.Writer
+	last    time.Time // of the last Write, or of the start
+}
+
+// Silence is how long nothing has been printed.
+func (c *Console) Silence(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Sub(c.last)
 }
 
 // Write takes what the machine prints. It never fails.
 func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.last = time.Now()
 	if c.echo != nil {
 		if _, err := c.echo.Write(p); err != nil {
 			c.echo = nil

@@ -41,7 +41,7 @@ func start(ctx context.Context, binary string, args []string, echo io.Writer) (*
 		return nil, fmt.Errorf("open the channel: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	m := &Machine{Channel: host, Console: &Console{echo: echo}, kill: cancel, ended: make(chan struct{})}
+	m := &Machine{Channel: host, Console: &Console{echo: echo, last: time.Now()}, kill: cancel, ended: make(chan struct{})}
 
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stdout, cmd.Stderr = m.Console, m.Console
