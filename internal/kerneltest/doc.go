@@ -1,0 +1,18 @@
+// Package kerneltest tests the acceptwatch program from outside, in the kernels
+// of the matrix: real servers and clients, signals, pipes, and ss as the
+// witness. There is nothing to import; the tests have the build tag kernel.
+//
+//	go build -trimpath -o bin/acceptwatch ./cmd/acceptwatch   # CGO_ENABLED=0
+//	ACCEPTWATCH_MODES=fentry,kprobe,restricted vmrun test --tags kernel \
+//		--timeout 25m --with nc,ss,python3 \
+//		--file bin/acceptwatch:/bin/acceptwatch \
+//		--env ACCEPTWATCH_BIN=/bin/acceptwatch ./internal/kerneltest
+//
+// ACCEPTWATCH_MODES names the modes that must work. ACCEPTWATCH_EXPECT_MODE is
+// the one that must be chosen by itself, if that is not the first of these.
+// With --append lockdown=confidentiality only fentry and restricted can work.
+//
+// The guest is emulated and slow, so nothing here depends on how long anything
+// takes: a condition is polled, and a time is bounded by what the test's own
+// clock said before and after.
+package kerneltest
