@@ -169,6 +169,9 @@ func (a *app) each(ctx context.Context, kernels []vm.Kernel, run vm.Run, f *mach
 			}
 			o.result, o.err = r.Do(ctx)
 			if o.result != nil {
+				if o.result.Tries > 1 {
+					fmt.Fprintf(stderr, "vmrun: kernel %s: it took %d boots to reach init\n", k.Version, o.result.Tries)
+				}
 				o.err = errors.Join(o.err, save(f.out, k.Name, o.result.Files))
 			}
 			if exit := new(vm.ExitError); o.err != nil && !errors.As(o.err, &exit) && ctx.Err() == nil {
