@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"acceptwatch/internal/event"
@@ -115,8 +117,10 @@ func (s *sampler) observe(e *event.Event) {
 }
 
 // sweep finds what the walk that just ended no longer lists, and tells of it
-// as accepted, or as purged with its listener.
+// as accepted, or as purged with its listener: in the order in which it was
+// queued, which is the order in which accept takes it.
 func (s *sampler) sweep(now int64, fn func(*event.Event)) {
+	var left []event.Event
 	for id, seen := range s.queued {
 		if seen.round == s.round {
 			continue
@@ -126,19 +130,25 @@ func (s *sampler) sweep(now int64, fn func(*event.Event)) {
 			continue
 		}
 		delete(s.queued, id)
-		if l == nil {
-			continue
+		if l != nil {
+			left = append(left, seen.event)
 		}
-		e := seen.event
+	}
+	slices.SortFunc(left, func(a, b event.Event) int {
+		return cmp.Or(cmp.Compare(a.Queued, b.Queued), cmp.Compare(a.DepthAtEntry, b.DepthAtEntry))
+	})
+	for i := range left {
+		e := &left[i]
+		l := s.listeners[e.ListenerID]
 		e.Flags |= event.Sampled
 		if l.round == s.round {
 			e.Kind, e.Time, e.Depth = event.Accepted, l.at, l.depth
-			l.countAccepted(&e)
+			l.countAccepted(e)
 		} else {
 			e.Kind, e.Time, e.Depth = event.Purged, now, 0
-			l.countPurged(&e)
+			l.countPurged(e)
 		}
-		fn(&e)
+		fn(e)
 	}
 }
 
