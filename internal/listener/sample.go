@@ -1,3 +1,7 @@
+// Package listener keeps the state of listeners and their accept queues: a
+// Table takes the events and samples of any source, live or recorded, and
+// gives rows, stalls, and the deaths whose events were lost. It reads no clock
+// and nothing of the host: all times are those of its input.
 package listener
 
 import (
