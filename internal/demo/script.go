@@ -35,6 +35,10 @@ func lateFates() []Fate {
 // patience is how long the demo waits for something that takes milliseconds.
 const patience = 10 * time.Second
 
+// attachPatience is how long it waits for the tracer, whose programs the
+// kernel verifies first: a moment, but not on a busy or emulated host.
+const attachPatience = time.Minute
+
 // Run plays the incident. It returns when everything that it started has
 // ended. An error means that the incident could not be made or traced; that
 // the tracer saw something else than what was made is in the Outcome.

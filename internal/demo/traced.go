@@ -26,7 +26,7 @@ func (s *script) startTrace(ctx context.Context) (stop func() error, err error) 
 		}
 		return nil
 	}
-	timeout := time.NewTimer(patience)
+	timeout := time.NewTimer(attachPatience)
 	defer timeout.Stop()
 	select {
 	case <-s.watch.attached:
@@ -38,7 +38,7 @@ func (s *script) startTrace(ctx context.Context) (stop func() error, err error) 
 		}
 		return nil, err
 	case <-timeout.C:
-		return nil, errors.Join(fmt.Errorf("trace: not attached after %v", patience), stop())
+		return nil, errors.Join(fmt.Errorf("trace: not attached after %v", attachPatience), stop())
 	case <-ctx.Done():
 		return nil, errors.Join(ctx.Err(), stop())
 	}
