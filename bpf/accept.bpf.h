@@ -142,9 +142,9 @@ static __always_inline void note_seen(struct sock *child)
 	seen->tid = tid;
 }
 
-static __always_inline bool was_seen(struct sock *child)
+static __always_inline bool was_seen(struct sock *child, __u32 tid)
 {
-	__u32 tid = bpf_get_current_pid_tgid(), place = tid & (PLACES - 1);
+	__u32 place = tid & (PLACES - 1);
 	struct seen *seen = bpf_map_lookup_elem(&seen_accepts, &place);
 
 	return seen && seen->tid == tid && seen->child == (__u64)child &&
@@ -169,7 +169,7 @@ static __always_inline void handle_graft(struct sock *child)
 	struct listener *l = NULL;
 	__u64 *found, key = 0;
 
-	if (was_seen(child))
+	if (was_seen(child, tid))
 		return;
 	found = bpf_map_lookup_elem(&accepting, &tid);
 	if (found) {

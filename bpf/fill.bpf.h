@@ -95,7 +95,9 @@ static __always_inline void event_fill(struct event *e, enum event_kind kind, __
 	e->state = READ(sk, __sk_common.skc_state);
 	e->flags = 0;
 	e->reserved = 0;
-	__builtin_memset(e->comm, 0, sizeof(e->comm));
+	/* By words: clang clears an array of bytes byte by byte. */
+	((__u64 *)e->comm)[0] = 0;
+	((__u64 *)e->comm)[1] = 0;
 }
 
 static __always_inline void event_acceptor(struct event *e)

@@ -26,21 +26,14 @@ static __always_inline void count_death(struct sock *sk, int state, __u8 old)
 		__sync_fetch_and_add(&counts->reset_after_fin, 1);
 }
 
-/* The change is about to happen: sk_state is still the old one. */
-static __always_inline void handle_state(struct sock *sk, int state)
+/* What follows the tests that nearly every change of state fails. It is a
+ * function of its own so that those do not save the registers that it uses. */
+static __noinline void handle_death(struct sock *sk, int state, __u8 old)
 {
 	struct tcp_sock *tp;
 	struct event *e;
 	int error = 0;
-	__u8 old;
 
-	if (state != TCP_CLOSE_WAIT && state != TCP_CLOSE)
-		return;
-	if (!unaccepted(sk))
-		return;
-	old = READ(sk, __sk_common.skc_state);
-	if (old != TCP_ESTABLISHED && old != TCP_CLOSE_WAIT)
-		return;
 	if (!wanted_child(sk))
 		return;
 	tp = tcp_sk(sk);
@@ -64,6 +57,20 @@ static __always_inline void handle_state(struct sock *sk, int state)
 	if (old == TCP_CLOSE_WAIT)
 		e->flags = EVENT_FLAG_AFTER_FIN;
 	event_end(e);
+}
+
+/* The change is about to happen: sk_state is still the old one. */
+static __always_inline void handle_state(struct sock *sk, int state)
+{
+	__u8 old;
+
+	if (state != TCP_CLOSE_WAIT && state != TCP_CLOSE)
+		return;
+	old = READ(sk, __sk_common.skc_state);
+	if (old != TCP_ESTABLISHED && old != TCP_CLOSE_WAIT)
+		return;
+	if (unaccepted(sk))
+		handle_death(sk, state, old);
 }
 
 /* restricted mode: nothing else sees what enters the queue. */
