@@ -90,10 +90,14 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 	now = bpf_ktime_get_ns();
 	state = READ(child, __sk_common.skc_state);
 	waited = wait_us(now, READ(tp, rcvq_space.time));
-	if (l)
+	if (l) {
 		count_accept(l, now, waited, state);
-	else
+		/* The depth itself cannot be read from here. */
+		if (l->depth)
+			l->depth--;
+	} else {
 		count_address_accept(child, state);
+	}
 	if (!reports_accept(waited, state))
 		return;
 	e = event_begin();

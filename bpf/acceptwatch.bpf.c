@@ -108,10 +108,14 @@ static __always_inline void enqueue_entered(struct sock *sk, __u32 carrier)
 
 static __always_inline void enqueue_returned(struct sock *queued, __u32 carrier)
 {
-	struct sock **sk = bpf_map_lookup_elem(&enqueueing, &carrier);
+	struct sock **entered = bpf_map_lookup_elem(&enqueueing, &carrier), *sk;
 
-	if (sk && *sk)
-		handle_enqueue(*sk, queued, carrier);
+	if (!entered || !*entered)
+		return;
+	/* Taken once: the next entry may be skipped, and this listener gone. */
+	sk = *entered;
+	*entered = NULL;
+	handle_enqueue(sk, queued, carrier);
 }
 
 /* The listener that a thread is closing. */
@@ -128,8 +132,11 @@ int BPF_KPROBE(accept_kprobe, struct sock *sk)
 	__u32 tid = bpf_get_current_pid_tgid();
 	__u64 key = (__u64)sk;
 
-	if (!wanted_listener(sk))
+	if (!wanted_listener(sk)) {
+		/* Not what an earlier call of this thread left. */
+		bpf_map_delete_elem(&accepting, &tid);
 		return 0;
+	}
 	if (bpf_map_update_elem(&accepting, &tid, &key, BPF_ANY))
 		lost(LOSS_ACCEPTING_FULL);
 	return 0;

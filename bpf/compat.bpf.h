@@ -15,10 +15,10 @@
  * bpf_probe_read_kernel is refused (lockdown=confidentiality). Kprobes get
  * bare registers and must ask the helper. */
 #ifdef ACCEPTWATCH_KPROBE
-#define READ(ptr, field) BPF_CORE_READ(ptr, field)
+#define READ(ptr, field)      BPF_CORE_READ(ptr, field)
 #define READ_BITS(ptr, field) BPF_CORE_READ_BITFIELD_PROBED(ptr, field)
 #else
-#define READ(ptr, field) ((ptr)->field)
+#define READ(ptr, field)      ((ptr)->field)
 #define READ_BITS(ptr, field) BPF_CORE_READ_BITFIELD(ptr, field)
 #endif
 

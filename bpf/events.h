@@ -29,11 +29,11 @@ enum event_flag {
 };
 
 struct event {
-	__u64 time;	      /* ns, CLOCK_MONOTONIC */
-	__u64 queued;	      /* us, same clock: entered the queue; 0: not known */
-	__u64 listener;	      /* id of the listener; 0: not known */
-	__u64 cookie;	      /* socket cookie; 0: the kernel never made one */
-	__u8 local_addr[16];  /* network order; IPv4 in the first four bytes */
+	__u64 time;	     /* ns, CLOCK_MONOTONIC */
+	__u64 queued;	     /* us, same clock: entered the queue; 0: not known */
+	__u64 listener;	     /* id of the listener; 0: not known */
+	__u64 cookie;	     /* socket cookie; 0: the kernel never made one */
+	__u8 local_addr[16]; /* network order; IPv4 in the first four bytes */
 	__u8 peer_addr[16];
 	__u16 local_port;     /* host order */
 	__u16 peer_port;      /* host order; 0 in LISTENER */

@@ -19,7 +19,7 @@ static __always_inline struct event *event_begin(void)
 	return e;
 }
 
-/* User space looks at the ring ten times a second: waking it for each event
+/* User space looks at the ring twenty times a second: waking it for each event
  * would cost more than making the event. */
 static __always_inline void event_end(struct event *e)
 {
@@ -59,7 +59,7 @@ static __always_inline __u32 unread_bytes(struct sock *sk, struct tcp_sock *tp)
 {
 	__u32 bytes = READ(tp, rcv_nxt) - READ(tp, copied_seq);
 
-	if (bytes && READ(sk, sk_shutdown) & RCV_SHUTDOWN)
+	if (bytes && READ(sk, __sk_common.skc_flags) & 1 << SOCK_DONE)
 		bytes--;
 	return bytes;
 }

@@ -41,7 +41,7 @@ static __always_inline __u32 netns_of(struct sock *sk)
  * the connections that come to it are looked at one by one. */
 static __always_inline bool wanted_addr(struct sock *sk, __u16 family, bool listener)
 {
-	__u32 word[4] = { 0, 0, bpf_htonl(0xffff), 0 };
+	__u32 word[4] = {0, 0, bpf_htonl(0xffff), 0};
 
 	if (family == AF_INET) {
 		word[3] = READ(sk, __sk_common.skc_rcv_saddr);
@@ -98,44 +98,46 @@ static __always_inline bool is_canary(struct sock *sk)
 	return READ(sk, __sk_common.skc_rcv_saddr) == CANARY_ADDR;
 }
 
+static __always_inline bool held_port(struct sock *sk)
+{
+	struct held_port key = {};
+
+	key.netns = netns_of(sk);
+	key.port = port_of(sk);
+	return bpf_map_lookup_elem(&held_ports, &key);
+}
+
+/* Who holds an MPTCP listener is known by its port up to 6.17: its TCP socket
+ * has no file, and so no inode. */
+static __always_inline bool held_listener(struct sock *sk)
+{
+	__u32 inode = listener_inode(sk);
+
+	return inode ? !!bpf_map_lookup_elem(&held, &inode) : held_port(sk);
+}
+
 /* A listener, as a walk meets it. */
 static __always_inline bool wanted_listener(struct sock *sk)
 {
-	__u32 inode;
-
 	if (!wanted_by_user(sk, true))
 		return is_canary(sk);
-	if (!cfg_held_on)
-		return true;
-	inode = listener_inode(sk);
-	return bpf_map_lookup_elem(&held, &inode) || is_canary(sk);
+	return !cfg_held_on || held_listener(sk) || is_canary(sk);
 }
 
 /* A connection whose listener is at hand. */
 static __always_inline bool wanted_of(struct sock *listener, struct sock *child)
 {
-	__u32 inode;
-
 	if (!wanted_by_user(child, false))
 		return is_canary(child);
-	if (!cfg_held_on)
-		return true;
-	inode = listener_inode(listener);
-	return bpf_map_lookup_elem(&held, &inode) || is_canary(child);
+	return !cfg_held_on || held_listener(listener) || is_canary(child);
 }
 
 /* A connection alone: who holds its listener is known by port. */
 static __always_inline bool wanted_child(struct sock *child)
 {
-	struct held_port key = {};
-
 	if (!wanted_by_user(child, false))
 		return is_canary(child);
-	if (!cfg_held_on)
-		return true;
-	key.netns = netns_of(child);
-	key.port = port_of(child);
-	return bpf_map_lookup_elem(&held_ports, &key) || is_canary(child);
+	return !cfg_held_on || held_port(child) || is_canary(child);
 }
 
 #endif

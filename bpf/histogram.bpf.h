@@ -6,7 +6,7 @@
 
 #include "maps.bpf.h"
 
-#define SUB_BITS 5
+#define SUB_BITS       5
 #define LARGEST_OCTAVE 35
 
 static __always_inline __u32 bucket_of(__u64 us)

@@ -16,11 +16,11 @@ struct listener {
 	__u64 accepted_close_wait; /* of accepted: in CLOSE_WAIT */
 	__u64 accepted_reset;	   /* of accepted: in CLOSE */
 	__u64 purged;
-	__u64 purged_dead;     /* of purged: in CLOSE_WAIT or CLOSE */
-	__u64 last_accept;     /* ns */
-	__u64 nonempty_since;  /* ns: depth last went from 0 to 1 */
-	__u64 max_wait;	       /* us */
-	__u32 histogram;       /* its slot in histograms; 0: none yet */
+	__u64 purged_dead;    /* of purged: in CLOSE_WAIT or CLOSE */
+	__u64 last_accept;    /* ns */
+	__u64 nonempty_since; /* ns: depth last went from 0 to 1 */
+	__u64 max_wait;	      /* us */
+	__u32 histogram;      /* its slot in histograms; 0: none yet */
 	__u32 depth;
 	__u32 backlog;
 	__u32 inode;
@@ -74,6 +74,7 @@ enum loss {
 	LOSS_HISTOGRAMS_OUT, /* listeners that share a histogram */
 	LOSS_LATE,	     /* accepts that returned after their listener had closed */
 	LOSS_ACCEPTING_FULL, /* accepts, by threads that found no entry */
+	LOSS_WALK_ENTRIES,   /* entries of queues that a walk had no room for */
 	LOSS_KINDS,
 };
 

@@ -51,7 +51,8 @@ static __noinline void handle_death(struct sock *sk, int state, __u8 old)
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT, bpf_ktime_get_ns(), sk, tp);
+	event_fill(e, state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT, bpf_ktime_get_ns(), sk,
+		   tp);
 	e->state = state;
 	e->error = error;
 	if (old == TCP_CLOSE_WAIT)
@@ -77,8 +78,12 @@ static __always_inline void handle_state(struct sock *sk, int state)
 static __always_inline void count_enqueue(struct sock *sk, int old, int state)
 {
 	struct address_counts *counts;
+	struct tcp_sock *tp;
 
 	if (old != TCP_SYN_RECV || state != TCP_ESTABLISHED || !unaccepted(sk) || !wanted_child(sk))
+		return;
+	tp = tcp_sk(sk);
+	if (!tp || is_mptcp(tp))
 		return;
 	counts = address_of(sk);
 	__sync_fetch_and_add(&counts->enqueued, 1);

@@ -9,7 +9,7 @@
 
 /* How many entries of one queue a walk looks at. Without bpf_loop (before
  * 5.17) the verifier follows every turn of the loop, which bounds it. */
-#define WALK_LOOP 65536
+#define WALK_LOOP    65536
 #define WALK_BOUNDED 512
 
 struct walk {
@@ -27,6 +27,11 @@ static __always_inline void walk_report(struct sock *child, __u64 id, __u64 now,
 
 	if (!tp)
 		return;
+	/* Half of the ring stays free for what happens meanwhile. */
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > cfg_ring_size / 2) {
+		lost(LOSS_WALK_ENTRIES);
+		return;
+	}
 	e = event_begin();
 	if (!e)
 		return;
@@ -54,11 +59,15 @@ __noinline int walk_report_once(__u64 child, __u64 id, __u64 now, __u64 limits)
 static __always_inline bool walk_entry(struct walk *w)
 {
 	struct request_sock *req = w->req;
-	struct sock *child;
+	struct sock *child, *listener;
 
+	if (!req)
+		return false;
 	/* On 5.10 the queue may change under the walk, and a request_sock may have
-	 * found another use. */
-	if (!req || READ(req, __req_common.skc_listener) != w->listener)
+	 * found another use. Those of SYN cookies name no listener
+	 * (cookie_tcp_reqsk_alloc, net/ipv4/syncookies.c). */
+	listener = READ(req, __req_common.skc_listener);
+	if (listener && listener != w->listener)
 		return false;
 	child = READ(req, sk);
 	w->req = READ(req, dl_next);

@@ -28,7 +28,6 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
-	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -37,6 +36,7 @@ enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_AVAIL_DATA = 0,
 };
 
 /* include/net/tcp_states.h */
@@ -52,8 +52,8 @@ enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
 	IPPROTO_TCP = 6,
-	RCV_SHUTDOWN = 1, /* include/net/sock.h */
-	SOCK_DEAD = 0,	  /* a bit of sk_flags, include/net/sock.h */
+	SOCK_DEAD = 0, /* bits of sk_flags, include/net/sock.h */
+	SOCK_DONE = 1,
 };
 
 /* Registers at the entry of a probed function: an ABI, not relocated. */
@@ -150,7 +150,6 @@ struct sock {
 	int sk_err;
 	struct socket *sk_socket;
 	__u16 sk_protocol;
-	unsigned char sk_shutdown;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;

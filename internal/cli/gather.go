@@ -111,6 +111,9 @@ func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
 		inodes[sockets[i].Inode] = struct{}{}
 	}
 	found := g.scan(inodes)
+	if found == nil {
+		return nil, errors.Join(errors.New("look for the processes that hold listeners"), err)
+	}
 	var held []heldSocket
 	for i := range sockets {
 		s := &sockets[i]

@@ -16,6 +16,8 @@ const (
 	// walkEvery is how often the contents of the queues are looked at, which
 	// repairs what events missed.
 	walkEvery = int64(5 * time.Second)
+	// confirmEvery bounds how often they are looked at to confirm stalls.
+	confirmEvery = int64(time.Second)
 	// gatherTimeout bounds what is asked of the host for the summary.
 	gatherTimeout = 5 * time.Second
 )
@@ -151,8 +153,30 @@ func (s *session) sample(waits bool) error {
 	if err != nil {
 		return err
 	}
+	if s.looksStalled(sample) && sample.Time-s.walked >= confirmEvery {
+		if err := s.src.Walk(); err != nil {
+			s.warn("walk", err)
+		}
+		s.walked = s.app.env.monotonic()
+		if err := s.src.Read(s.apply); err != nil {
+			return err
+		}
+		if sample, err = s.src.Sample(waits); err != nil {
+			return err
+		}
+	}
 	s.table.Update(sample, s.emit)
 	return nil
+}
+
+// looksStalled says whether a queue seems to have had entries that nobody
+// accepted for long enough. The depth in a sample is that of the last event
+// that could read it, so it is looked at before anybody is told of a stall.
+func (s *session) looksStalled(sample *listener.Sample) bool {
+	return slices.ContainsFunc(sample.Listeners, func(l listener.Counted) bool {
+		since := max(l.LastAccept, l.NonEmptySince)
+		return l.Depth > 0 && !l.Closed && sample.Time-since >= int64(s.opt.stallAfter)
+	})
 }
 
 // end prints the summary.
@@ -164,6 +188,11 @@ func (s *session) end(ctx context.Context) error {
 	}
 	all := s.hosts.listeners(s.table.Rows())
 	s.hosts.held(ctx, s.table, all)
+	if s.opt.json {
+		for _, note := range s.hosts.notes(all) {
+			s.app.log.Warn().Msg(note)
+		}
+	}
 	s.view.end(&ui.Summary{
 		Mode: s.src.Mode(), NetNS: s.app.env.netns,
 		Duration:  time.Duration(s.app.env.monotonic() - s.start),

@@ -139,6 +139,15 @@ func (c *counts) addWaits(counted *listener.Counted, l *tracingListener) error {
 	}
 	total, err := c.harvest(h, l.Histogram)
 	counted.Waits = total
+	// Two CPUs can overwrite each other's greatest wait; the histogram knows
+	// at least its bucket.
+	for i := len(h.last.Buckets) - 1; i >= 0; i-- {
+		if h.last.Buckets[i] > 0 {
+			lowest, _ := listener.BucketBounds(i)
+			counted.MaxWait = max(counted.MaxWait, int64(lowest)*1000)
+			break
+		}
+	}
 	return err
 }
 

@@ -52,6 +52,7 @@ const (
 	kprobeVarCfgNetns             = "cfg_netns"
 	kprobeVarCfgPorts             = "cfg_ports"
 	kprobeVarCfgPortsOn           = "cfg_ports_on"
+	kprobeVarCfgRingSize          = "cfg_ring_size"
 	kprobeVarLosses               = "losses"
 	kprobeVarOtherAddresses       = "other_addresses"
 	kprobeVarOthers               = "others"
@@ -152,6 +153,7 @@ type kprobeVariableSpecs struct {
 	CfgNetns       *ebpf.VariableSpec `ebpf:"cfg_netns"`
 	CfgPorts       *ebpf.VariableSpec `ebpf:"cfg_ports"`
 	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
+	CfgRingSize    *ebpf.VariableSpec `ebpf:"cfg_ring_size"`
 	Losses         *ebpf.VariableSpec `ebpf:"losses"`
 	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
 	Others         *ebpf.VariableSpec `ebpf:"others"`
@@ -230,6 +232,7 @@ type kprobeVariables struct {
 	CfgNetns       *ebpf.Variable `ebpf:"cfg_netns"`
 	CfgPorts       *ebpf.Variable `ebpf:"cfg_ports"`
 	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
+	CfgRingSize    *ebpf.Variable `ebpf:"cfg_ring_size"`
 	Losses         *ebpf.Variable `ebpf:"losses"`
 	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
 	Others         *ebpf.Variable `ebpf:"others"`

@@ -22,10 +22,10 @@ func load(p *Plan, o *Options, existing int) (*ebpf.Collection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := configure(spec, o); err != nil {
+	size := chooseSizes(o, existing, os.Getpagesize())
+	if err := configure(spec, o, size); err != nil {
 		return nil, err
 	}
-	size := chooseSizes(o, existing, os.Getpagesize())
 	spec.Maps[tracingMapEvents].MaxEntries = size.ring
 	spec.Maps[tracingMapListeners].MaxEntries = size.listeners
 	spec.Maps[tracingMapHistogramOf].MaxEntries = size.listeners

@@ -25,8 +25,8 @@ func (t *Tracer) losses() []listener.Loss {
 	add("undecoded", "records of the event buffer were not understood", t.undecoded)
 	add("recursion_misses", "runs of a program were skipped because it was interrupted by itself; a walk of the queues repairs what they would have shown", t.recursionMisses())
 	add("uninspected", "processes could not be looked into, so the next connection of a thread of theirs that blocks in accept() since before the start is not reported", t.unseen)
-	if t.walk != nil && t.walk.notEntered > 0 {
-		add("namespaces", fmt.Sprintf("network namespaces could not be entered, so what waits there is not listed (%v)", t.walk.lastError), uint64(t.walk.notEntered))
+	if t.walk != nil && t.walk.unseen() > 0 {
+		add("namespaces", fmt.Sprintf("network namespaces or processes could not be looked into, so what waits in namespaces that only they show is not listed (%v)", t.walk.lastError), uint64(t.walk.unseen()))
 	}
 	return list
 }
@@ -46,7 +46,9 @@ func lossWords(kind tracingLoss) (what, text string) {
 	case tracingLossLOSS_LATE:
 		return "late_accepts", "accepts returned after their listener had closed: counted together"
 	case tracingLossLOSS_ACCEPTING_FULL:
-		return "accepting_full", "accepts by threads beyond the number kept are not reported"
+		return "accepting_full", "accepts by threads beyond the number kept: tied to the address only"
+	case tracingLossLOSS_WALK_ENTRIES:
+		return "walk_entries", "entries of long queues found no room in the buffer: they are counted in the depth and not listed"
 	default:
 		return fmt.Sprintf("kernel_%d", kind), "lost in the kernel"
 	}

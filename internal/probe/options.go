@@ -72,11 +72,12 @@ func chooseSizes(o *Options, existing, pageSize int) sizes {
 }
 
 // configure writes the options into the constants of the programs.
-func configure(spec *ebpf.CollectionSpec, o *Options) error {
+func configure(spec *ebpf.CollectionSpec, o *Options, size sizes) error {
 	f := &o.Filter
 	set := map[string]any{
 		tracingVarCfgKinds:     kindBits(o.Kinds),
 		tracingVarCfgMinWaitUs: uint64(o.MinWait.Microseconds()),
+		tracingVarCfgRingSize:  uint64(size.ring),
 		tracingVarCfgNetns:     f.NetNS,
 		tracingVarCfgCgroup:    f.Cgroup,
 		tracingVarCfgHeldOn:    flag(len(f.PIDs)+len(f.Comms) > 0),

@@ -95,7 +95,7 @@ func MakePlan(f *preflight.Features, force Mode) (*Plan, error) {
 			if force != "" {
 				plan.Why = "forced by --mode"
 			} else if len(refused) > 0 {
-				plan.Why = strings.Join(refused, "; ") + "; 'acceptwatch doctor' says more"
+				plan.Why = strings.Join(refused, "; ")
 			}
 			return plan, nil
 		}
@@ -186,7 +186,7 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 		h.optional = true
 		p.add(f, h)
 	}
-	p.Limits = append(p.Limits, "a kprobe that another probe interrupts is skipped: what was missed is counted where the kernel counts it")
+	p.Limits = append(p.Limits, "accepts of MPTCP connections are not seen", "a kprobe that another probe interrupts is skipped: what was missed is counted where the kernel counts it")
 	return p, nil
 }
 

@@ -16,7 +16,8 @@ import (
 // in the queue.) What comes and goes between two walks is not seen.
 type sampler struct {
 	next      time.Time
-	round     uint64 // number of the walk under way
+	round     uint64          // number of the walk under way
+	blind     map[uint32]bool // inodes of the namespaces that the last walk could not look into
 	queued    map[connection]*sighting
 	listeners map[uint64]*sampled
 }
@@ -36,6 +37,7 @@ type sighting struct {
 // sampled is what is known of one listener.
 type sampled struct {
 	round    uint64
+	netns    uint32
 	at       int64 // ns: time of the walk
 	depth    uint32
 	cut      bool // the walk did not reach the end of this queue
@@ -76,11 +78,12 @@ func (t *Tracer) readSampled(fn func(*event.Event)) error {
 		return err
 	}
 	// A walk with holes says nothing about who is gone.
-	if t.lostInRing() == before && t.walk.notEntered == 0 {
-		t.sampler.sweep(monotonic(), fn)
-		return t.counts.forget(t.sampler.gone())
+	if t.lostInRing() != before {
+		return nil
 	}
-	return nil
+	t.sampler.blind = t.walk.blind
+	t.sampler.sweep(monotonic(), fn)
+	return t.counts.forget(t.sampler.gone())
 }
 
 func (t *Tracer) lostInRing() uint64 {
@@ -88,7 +91,7 @@ func (t *Tracer) lostInRing() uint64 {
 	if err := t.coll.Variables[tracingVarLosses].Get(&kernel); err != nil {
 		return ^uint64(0)
 	}
-	return kernel[tracingLossLOSS_RING_FULL]
+	return kernel[tracingLossLOSS_RING_FULL] + kernel[tracingLossLOSS_WALK_ENTRIES]
 }
 
 // observe takes in what a walk lists, and deaths since.
@@ -100,8 +103,11 @@ func (s *sampler) observe(e *event.Event) {
 			l = &sampled{}
 			s.listeners[e.ListenerID] = l
 		}
-		l.round, l.at, l.depth, l.cut = s.round, e.Time, e.Depth, e.Flags&event.WalkCut != 0
+		l.round, l.netns, l.at, l.depth, l.cut = s.round, e.NetNS, e.Time, e.Depth, e.Flags&event.WalkCut != 0
 	case event.Queued:
+		if e.Queued == 0 {
+			return // not ESTABLISHED yet: the next walk knows it by its time
+		}
 		id := connection{e.NetNS, e.Local, e.Peer, e.Queued}
 		seen := s.queued[id]
 		if seen == nil {
@@ -122,7 +128,7 @@ func (s *sampler) observe(e *event.Event) {
 func (s *sampler) sweep(now int64, fn func(*event.Event)) {
 	var left []event.Event
 	for id, seen := range s.queued {
-		if seen.round == s.round {
+		if seen.round == s.round || s.blind[id.netns] {
 			continue
 		}
 		l := s.listeners[seen.event.ListenerID]
@@ -196,7 +202,7 @@ func (s *sampler) fill(sample *listener.Sample) {
 func (s *sampler) gone() map[uint64]bool {
 	ids := map[uint64]bool{}
 	for id, l := range s.listeners {
-		if l.round != s.round {
+		if l.round != s.round && !s.blind[l.netns] {
 			ids[id] = true
 		}
 	}

@@ -23,6 +23,9 @@ const (
 	readEvery = 50 * time.Millisecond
 	// sampleEvery is the resolution of waits in restricted mode.
 	sampleEvery = 100 * time.Millisecond
+	// recordSize is what an event takes in the ring, with its header
+	// (BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h).
+	recordSize = event.Size + 8
 )
 
 // Tracer is attached from Open to Close. Its methods are for one goroutine.
@@ -122,10 +125,11 @@ func (t *Tracer) Read(fn func(*event.Event)) error {
 	return t.drain(fn)
 }
 
-// drain reads what is in the ring now.
+// drain reads what is in the ring now, and leaves what comes meanwhile: a
+// reader that is slower than the events must come back to its other duties.
 func (t *Tracer) drain(fn func(*event.Event)) error {
 	t.ring.SetDeadline(time.Unix(1, 0))
-	for {
+	for now := t.ring.AvailableBytes(); now > 0; now -= recordSize {
 		err := t.ring.ReadInto(&t.record)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
@@ -141,6 +145,7 @@ func (t *Tracer) drain(fn func(*event.Event)) error {
 			fn(&t.event)
 		}
 	}
+	return nil
 }
 
 // Walk writes the contents of all queues into the ring, as Listener and Queued

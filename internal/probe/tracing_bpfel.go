@@ -137,7 +137,8 @@ const (
 	tracingLossLOSS_HISTOGRAMS_OUT tracingLoss = 4
 	tracingLossLOSS_LATE           tracingLoss = 5
 	tracingLossLOSS_ACCEPTING_FULL tracingLoss = 6
-	tracingLossLOSS_KINDS          tracingLoss = 7
+	tracingLossLOSS_WALK_ENTRIES   tracingLoss = 7
+	tracingLossLOSS_KINDS          tracingLoss = 8
 )
 
 type tracingSeen struct {
@@ -184,6 +185,7 @@ const (
 	tracingVarCfgNetns            = "cfg_netns"
 	tracingVarCfgPorts            = "cfg_ports"
 	tracingVarCfgPortsOn          = "cfg_ports_on"
+	tracingVarCfgRingSize         = "cfg_ring_size"
 	tracingVarLosses              = "losses"
 	tracingVarOtherAddresses      = "other_addresses"
 	tracingVarOthers              = "others"
@@ -281,6 +283,7 @@ type tracingVariableSpecs struct {
 	CfgNetns       *ebpf.VariableSpec `ebpf:"cfg_netns"`
 	CfgPorts       *ebpf.VariableSpec `ebpf:"cfg_ports"`
 	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
+	CfgRingSize    *ebpf.VariableSpec `ebpf:"cfg_ring_size"`
 	Losses         *ebpf.VariableSpec `ebpf:"losses"`
 	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
 	Others         *ebpf.VariableSpec `ebpf:"others"`
@@ -355,6 +358,7 @@ type tracingVariables struct {
 	CfgNetns       *ebpf.Variable `ebpf:"cfg_netns"`
 	CfgPorts       *ebpf.Variable `ebpf:"cfg_ports"`
 	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
+	CfgRingSize    *ebpf.Variable `ebpf:"cfg_ring_size"`
 	Losses         *ebpf.Variable `ebpf:"losses"`
 	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
 	Others         *ebpf.Variable `ebpf:"others"`

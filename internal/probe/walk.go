@@ -21,7 +21,8 @@ type walker struct {
 	iter       *link.Iter
 	namespaces []netns.NS
 	listed     time.Time
-	notEntered int // namespaces that the last walk could not look into
+	blind      map[uint32]bool // inodes of those that the last walk could not look into
+	unlisted   int             // processes whose namespace could not be read
 	lastError  error
 }
 
@@ -33,29 +34,31 @@ func newWalker(prog *ebpf.Program) (*walker, error) {
 	return &walker{iter: iter}, nil
 }
 
-// run walks all namespaces. A namespace that cannot be entered is counted,
-// unless it is the tracer's own, where not to see anything is an error.
+// unseen is how much of the host the last walk could not look at.
+func (w *walker) unseen() int { return w.unlisted + len(w.blind) }
+
+// run walks all namespaces. Those that cannot be entered are counted, unless
+// that is all of them.
 func (w *walker) run() error {
 	if now := time.Now(); now.Sub(w.listed) >= namespacesEvery {
 		namespaces, denied := netns.List()
 		w.namespaces, w.listed = namespaces, now
-		w.notEntered, w.lastError = len(denied), errors.Join(denied...)
+		w.unlisted, w.lastError = len(denied), errors.Join(denied...)
 	}
-	failed := 0
+	w.blind = map[uint32]bool{}
 	for _, ns := range w.namespaces {
 		if err := netns.Do(ns, w.walkHere); err != nil {
-			failed++
+			w.blind[ns.Inode] = true
 			w.lastError = err
 		}
 	}
-	if failed > 0 {
+	if len(w.blind) > 0 {
 		// Namespaces come and go: list them again next time.
 		w.listed = time.Time{}
 	}
-	if failed == len(w.namespaces) && failed > 0 {
+	if len(w.blind) == len(w.namespaces) {
 		return fmt.Errorf("walk the accept queues: %w", w.lastError)
 	}
-	w.notEntered = failed
 	return nil
 }
 
