@@ -52,7 +52,7 @@ ss -tlnH || echo "no socket diagnostics"
 ip -br link show up
 echo 'one file' > /tmp/one; mkdir /tmp/more; echo 'a second' > /tmp/more/two
 ( sleep 0.1; : ) & exit 7`
-	bundle, err := vm.Bundle(t.Context(), "cat", "grep", "ss", "ip", "sleep")
+	bundle, err := vm.Bundle(t.Context(), "cat", "grep", "mkdir", "ss", "ip", "sleep")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ echo 'one file' > /tmp/one; mkdir /tmp/more; echo 'a second' > /tmp/more/two
 			if len(result.Files) != len(files) || result.Release != k.Release {
 				t.Errorf("%d files of %s", len(result.Files), result.Release)
 			}
-			t.Logf("boot %.1f s, command %.1f s, %d tries", result.Boot.Seconds(), result.Elapsed.Seconds(), result.Tries)
+			t.Logf("boot %.1f s, command %.1f s, failed boots: %v", result.Boot.Seconds(), result.Elapsed.Seconds(), result.FailedBoots)
 		})
 	}
 }

@@ -11,11 +11,17 @@ type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("the command exited with code %d", e.Code) }
 
-// BootError says that no try reached init.
+// BootError says that a boot did not reach init.
 type BootError struct {
-	Tries   int
+	Tries   int // this and those before it
 	Reason  string
-	Console string // of the last try
+	Console string
+}
+
+// LastLine is where the boot stopped.
+func (e *BootError) LastLine() string {
+	text := strings.TrimRight(e.Console, "\n")
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 func (e *BootError) Error() string {

@@ -60,8 +60,9 @@ type Result struct {
 	Console  string            // the last 200 lines of it
 	Release  string            // uname -r
 	Boot     time.Duration     // from the emulator's start until init was ready
-	Tries    int               // boots until one reached init
 	Elapsed  time.Duration     // of the command
+
+	FailedBoots []*BootError // those that did not reach init before the one that did
 }
 
 const (
@@ -113,6 +114,7 @@ func (r *Run) Do(ctx context.Context) (*Result, error) {
 
 // boot starts machines until one reaches init, and runs the command there.
 func (r *Run) boot(ctx context.Context, silence time.Duration, start func(context.Context) (*qemu.Machine, error)) (*Result, error) {
+	var failed []*BootError
 	for try := 1; ; try++ {
 		machine, err := start(ctx)
 		if err != nil {
@@ -124,16 +126,17 @@ func (r *Run) boot(ctx context.Context, silence time.Duration, start func(contex
 			return nil, context.Cause(ctx)
 		}
 		if result != nil {
-			result.Console, result.Tries = machine.Console.String(), try
+			result.Console, result.FailedBoots = machine.Console.String(), failed
 		}
 		switch e := err.(type) {
 		case *BootError:
-			if try < maxTries {
-				continue
-			}
 			e.Tries, e.Console = try, machine.Console.String()
 			if err := machine.Err(); err != nil {
 				e.Reason = "the emulator failed: " + err.Error()
+			}
+			if try < maxTries {
+				failed = append(failed, e)
+				continue
 			}
 		case *CrashError:
 			e.Console = machine.Console.String()

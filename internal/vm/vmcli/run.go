@@ -169,8 +169,8 @@ func (a *app) each(ctx context.Context, kernels []vm.Kernel, run vm.Run, f *mach
 			}
 			o.result, o.err = r.Do(ctx)
 			if o.result != nil {
-				if o.result.Tries > 1 {
-					fmt.Fprintf(stderr, "vmrun: kernel %s: it took %d boots to reach init\n", k.Version, o.result.Tries)
+				for _, failed := range o.result.FailedBoots {
+					fmt.Fprintf(stderr, "vmrun: kernel %s: booted again: %s; its last line: %s\n", k.Version, failed.Reason, failed.LastLine())
 				}
 				o.err = errors.Join(o.err, save(f.out, k.Name, o.result.Files))
 			}
