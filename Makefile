@@ -68,11 +68,12 @@ test-race: race-needs ## The same with the race detector
 .PHONY: test-kernels
 test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(ALL_MODES) $(VMRUN) test -k $(KERNELS) -j $(JOBS) --timeout 25m ./internal/probe
-	ACCEPTWATCH_MODES=$(ALL_MODES) $(E2E) -k $(KERNELS)
-	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) -k $(KERNELS) --append lockdown=confidentiality
+	ACCEPTWATCH_MODES=$(ALL_MODES) $(E2E) -k $(KERNELS) ./internal/kerneltest
+	ACCEPTWATCH_MODES=fentry,restricted ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) -k $(KERNELS) --append lockdown=confidentiality \
+		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor'
 
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 25m --with nc,ss,python3 \
-	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch ./internal/kerneltest
+	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 
 .PHONY: bench
 bench: ## Go benchmarks: decoding, state, sampling
@@ -80,7 +81,7 @@ bench: ## Go benchmarks: decoding, state, sampling
 
 .PHONY: bench-kernel
 bench-kernel: build vm-needs ## What tracing costs the kernel, in instructions per connection
-	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost
+	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost -timeout 2h
 
 .PHONY: kernels
 kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
