@@ -226,3 +226,26 @@ func TestCgroupFilter(t *testing.T) {
 		}
 	}, Fentry, Kprobe, Restricted)
 }
+
+// Connections by SYN cookies name no listener in their queue entry.
+func TestSynCookiesAreWalked(t *testing.T) {
+	everyMode(t, func(t *testing.T, m Mode) {
+		inOtherNamespace(t, func() {
+			check(t, os.WriteFile("/proc/sys/net/ipv4/tcp_syncookies", []byte("2"), 0))
+			s := listen(t, "127.0.0.1:0", 16)
+			stayInNamespace(t)
+			const all = 6
+			peers := map[netip.AddrPort]bool{}
+			for range all {
+				peers[connect(t, s.addr).local] = true
+			}
+			tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
+			events := readUntil(t, tr, has(all, s.addr, event.Queued))
+			for _, e := range only(events, s.addr, event.Queued)[:all] {
+				if !peers[e.Peer] {
+					t.Errorf("listed, but nobody made it: %s", describe([]event.Event{e}))
+				}
+			}
+		})
+	}, Fentry, Kprobe, Restricted)
+}

@@ -114,11 +114,10 @@ type UnsupportedError struct {
 }
 
 func (e *UnsupportedError) Error() string {
-	remedy := "run 'acceptwatch doctor' to see what this kernel allows"
 	if e.privilege {
-		remedy = "run it with sudo"
+		return "attach to the kernel: eBPF needs privileges that this process does not have; run it with sudo"
 	}
-	return fmt.Sprintf("attach to the kernel: %s; %s", strings.Join(e.Reasons, "; "), remedy)
+	return fmt.Sprintf("attach to the kernel: %s; run 'acceptwatch doctor' to see what this kernel allows", strings.Join(e.Reasons, "; "))
 }
 
 func (e *UnsupportedError) Unwrap() error { return ErrUnsupported }
