@@ -10,7 +10,9 @@ CLANG = clang-19
 C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h)
 VMRUN = bin/vmrun
 ACCEPTWATCH = bin/acceptwatch
-ALL_MODES = fentry,kprobe,restricted
+MODES ?= fentry,kprobe,restricted
+# The whole program, which is slower to test under emulation, in its best mode.
+PROGRAM_MODES ?= fentry
 
 .PHONY: help
 help: ## List the targets
@@ -67,12 +69,12 @@ test-race: race-needs ## The same with the race detector
 
 .PHONY: test-kernels
 test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
-	ACCEPTWATCH_MODES=$(ALL_MODES) $(VMRUN) test -k $(KERNELS) -j $(JOBS) --timeout 25m ./internal/probe
-	ACCEPTWATCH_MODES=$(ALL_MODES) $(E2E) -k $(KERNELS) ./internal/kerneltest
-	ACCEPTWATCH_MODES=fentry,restricted ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) -k $(KERNELS) --append lockdown=confidentiality \
+	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(KERNELS) -j $(JOBS) --timeout 40m ./internal/probe
+	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) -k $(KERNELS) ./internal/kerneltest
+	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) -k $(KERNELS) --append lockdown=confidentiality \
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor'
 
-E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 25m --with nc,ss,python3 \
+E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --with nc,ss,python3 \
 	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 
 .PHONY: bench
