@@ -166,8 +166,7 @@ func TestBootWithoutInitIsGivenUp(t *testing.T) {
 	}
 }
 
-// What counts instructions gives the same count again.
-func TestCountedInstructionsRepeat(t *testing.T) {
+func TestKernelsRunWithCountedInstructions(t *testing.T) {
 	for _, k := range kernels(t) {
 		t.Run(k.Name, func(t *testing.T) {
 			result, stdout, _, err := run(t, vm.Run{Kernel: k, ICount: true}, "i=0; while [ $i -lt 1000 ]; do i=$((i+1)); done; echo $i")

@@ -52,7 +52,7 @@ type Config struct {
 	CPUs      int
 	MemoryMiB int
 	Append    string // more kernel arguments
-	ICount    bool   // one virtual ns per instruction: runs repeat exactly
+	ICount    bool   // one virtual ns per instruction, whatever the host does
 	PortName  string // of the channel, as the guest sees it
 }
 
