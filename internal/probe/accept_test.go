@@ -343,7 +343,7 @@ func TestAcceptorSpinningOnAnotherCPU(t *testing.T) {
 		if runtime.NumCPU() < 2 {
 			t.Fatal("needs two CPUs")
 		}
-		const connections = 3000
+		const connections = 1500
 		s := listen(t, "127.0.0.1:0", 1024)
 		check(t, unix.SetNonblock(s.fd, true))
 		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
