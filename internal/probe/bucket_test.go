@@ -10,7 +10,7 @@ import (
 
 // The kernel and Go put a wait into the same bucket.
 func TestBucketsAgree(t *testing.T) {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && os.Getenv("ACCEPTWATCH_MODES") == "" {
 		t.Skip("loading a program needs root")
 	}
 	var objects bucketObjects

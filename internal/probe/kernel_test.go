@@ -26,11 +26,18 @@ import (
 // everyMode runs the test in each of the modes given that it is for.
 func everyMode(t *testing.T, test func(*testing.T, Mode), modes ...Mode) {
 	t.Helper()
+	demanded := os.Getenv("ACCEPTWATCH_MODES")
 	if os.Geteuid() != 0 {
+		if demanded != "" {
+			t.Fatalf("modes %s must work, and attaching needs root", demanded)
+		}
 		t.Skip("attaching needs root")
 	}
-	if demanded := os.Getenv("ACCEPTWATCH_MODES"); demanded != "" {
+	if demanded != "" {
 		for m := range strings.SplitSeq(demanded, ",") {
+			if !slices.Contains([]Mode{Fentry, Kprobe, Restricted}, Mode(m)) {
+				t.Fatalf("ACCEPTWATCH_MODES names %q, which is no mode", m)
+			}
 			if slices.Contains(modes, Mode(m)) {
 				t.Run(m, func(t *testing.T) { test(t, Mode(m)) })
 			}
