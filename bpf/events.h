@@ -13,6 +13,8 @@ enum event_kind {
 	EVENT_LISTENER = 5,	   /* walk: a listener; its QUEUED entries follow */
 	EVENT_QUEUED = 6,	   /* walk: one entry of a queue, oldest first */
 	EVENT_LISTENER_CLOSED = 7, /* the listener left LISTEN */
+	EVENT_OVERFLOW = 8,	   /* a connection was refused: the queue was full */
+	EVENT_ACCEPT_ERROR = 9,	   /* accept() failed; errno tells why */
 };
 
 enum event_flag {
@@ -26,6 +28,11 @@ enum event_flag {
 	EVENT_FLAG_AFTER_FIN = 1 << 2,
 	/* LISTENER: an IPv6 socket that takes no IPv4 connections. */
 	EVENT_FLAG_V6ONLY = 1 << 3,
+	/* OVERFLOW: refused at the last ACK of the handshake, so the client
+	 * believes that it is connected. Without: at the SYN. */
+	EVENT_FLAG_LAST_ACK = 1 << 4,
+	/* OVERFLOW: the client is sent an RST (tcp_abort_on_overflow). */
+	EVENT_FLAG_ABORTED = 1 << 5,
 };
 
 struct event {
@@ -36,19 +43,22 @@ struct event {
 	__u8 local_addr[16]; /* network order; IPv4 in the first four bytes */
 	__u8 peer_addr[16];
 	__u16 local_port;     /* host order */
-	__u16 peer_port;      /* host order; 0 in LISTENER */
+	__u16 peer_port;      /* host order; 0: none, or not known */
 	__u32 netns;	      /* inode of the network namespace */
 	__u32 ifindex;	      /* device bound to; 0: none */
 	__u32 depth;	      /* of the queue, after the event */
-	__u32 depth_at_entry; /* of the queue, when this one entered it */
+	__u32 depth_at_entry; /* of the queue, when this one entered it;
+			       * ACCEPT_ERROR: the descriptor given to accept() */
 	__u32 backlog;	      /* limit of the queue */
-	__u32 unread;	      /* bytes received and not read */
+	__u32 unread;	      /* bytes received and not read;
+			       * ACCEPT_ERROR: failures like it since the last event */
 	__u32 pid;	      /* of the acceptor: process, */
 	__u32 tid;	      /* thread, */
-	__u32 inode;	      /* LISTENER: inode of the listening socket */
+	__u32 inode;	      /* LISTENER, ACCEPT_ERROR: inode of the listening socket */
 	__u16 error;	      /* errno; 0: none */
 	__u8 kind;	      /* enum event_kind */
-	__u8 family;	      /* AF_INET 2, AF_INET6 10: of the socket */
+	__u8 family;	      /* AF_INET 2, AF_INET6 10: of the socket;
+			       * ACCEPT_ERROR: 0 when the listener could not be read */
 	__u8 state;	      /* TCP state, after the event */
 	__u8 flags;	      /* enum event_flag */
 	__u16 reserved;	      /* 0 */

@@ -22,6 +22,8 @@ const (
 	Listener       Kind = 5   // walk: a listener; its Queued entries follow
 	Queued         Kind = 6   // walk: one entry of a queue, oldest first
 	ListenerClosed Kind = 7   // the listener left LISTEN
+	Overflow       Kind = 8   // a connection was refused: the queue was full
+	AcceptError    Kind = 9   // accept() failed; Errno tells why
 	Stall          Kind = 128 // entries wait and nobody accepts
 	StallEnd       Kind = 129 // somebody accepts again, or the queue is empty
 )
@@ -35,6 +37,8 @@ const (
 	WalkCut    Flags = 1 << 1 // Listener: the walk stopped early
 	AfterFIN   Flags = 1 << 2 // Reset: the peer's FIN had come first
 	V6Only     Flags = 1 << 3 // Listener: takes no IPv4 connections
+	LastACK    Flags = 1 << 4 // Overflow: refused at the last ACK, the client believes that it is connected; without: at the SYN, which is never answered
+	Aborted    Flags = 1 << 5 // Overflow: the client is sent an RST
 	Sampled    Flags = 1 << 8 // Accepted: Time is when it was noticed
 	Recovered  Flags = 1 << 9 // seen late, by accept or by a walk
 )
@@ -46,16 +50,18 @@ type Event struct {
 	Queued       int64          // ns, same clock, µs precise: entered the queue; 0: not known
 	ListenerID   uint64         // the kernel's listener; 0: not known
 	Cookie       uint64         // socket cookie; 0: none was ever made
-	Local        netip.AddrPort // the connection's own end; the bound address in Listener
-	Peer         netip.AddrPort
-	NetNS        uint32 // inode of the network namespace
-	Ifindex      uint32 // device bound to; 0: none
-	Depth        uint32 // connections in the queue after the event
-	DepthAtEntry uint32 // connections in the queue when this one entered it
-	Backlog      uint32 // limit of the queue
-	Unread       uint32 // bytes received and not read
-	PID, TID     uint32 // acceptor; 0: none
-	Inode        uint32 // Listener: inode of the listening socket
+	Local        netip.AddrPort // the connection's own end; the bound address in Listener and AcceptError
+	Peer         netip.AddrPort // invalid, or port 0: none, or not known
+	NetNS        uint32         // inode of the network namespace
+	Ifindex      uint32         // device bound to; 0: none
+	Depth        uint32         // connections in the queue after the event
+	DepthAtEntry uint32         // connections in the queue when this one entered it
+	Backlog      uint32         // limit of the queue
+	Unread       uint32         // bytes received and not read
+	PID, TID     uint32         // acceptor; 0: none
+	Inode        uint32         // Listener, AcceptError: inode of the listening socket
+	FD           int32          // AcceptError: the descriptor given to accept(); -1: a fixed file of io_uring
+	Repeats      uint32         // AcceptError: how often it failed so since the last event, this one included
 	Flags        Flags
 	Errno        uint16
 	Kind         Kind

@@ -6,7 +6,7 @@ import (
 )
 
 // String is the kind's word: accepted, close_wait, reset, purged, listener,
-// queued, listener_closed, stall, stall_end.
+// queued, listener_closed, overflow, accept_error, stall, stall_end.
 func (k Kind) String() string {
 	switch k {
 	case Accepted:
@@ -23,6 +23,10 @@ func (k Kind) String() string {
 		return "queued"
 	case ListenerClosed:
 		return "listener_closed"
+	case Overflow:
+		return "overflow"
+	case AcceptError:
+		return "accept_error"
 	case Stall:
 		return "stall"
 	case StallEnd:
@@ -33,7 +37,7 @@ func (k Kind) String() string {
 
 // Kinds is every kind there is, in the order of their numbers.
 func Kinds() []Kind {
-	return []Kind{Accepted, CloseWait, Reset, Purged, Listener, Queued, ListenerClosed, Stall, StallEnd}
+	return []Kind{Accepted, CloseWait, Reset, Purged, Listener, Queued, ListenerClosed, Overflow, AcceptError, Stall, StallEnd}
 }
 
 // ParseKind is the inverse of Kind.String. Its error lists the words.

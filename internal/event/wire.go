@@ -39,7 +39,7 @@ func Decode(raw []byte, e *Event) error {
 	}
 	b := (*[Size]byte)(raw)
 	kind, family := Kind(b[106]), b[107]
-	if kind < Accepted || kind > ListenerClosed {
+	if kind < Accepted || kind > AcceptError {
 		return fmt.Errorf("decode event: %w %d", ErrKind, kind)
 	}
 	at, queued := binary.LittleEndian.Uint64(b[0:]), binary.LittleEndian.Uint64(b[8:])
@@ -55,7 +55,9 @@ func Decode(raw []byte, e *Event) error {
 		local = netip.AddrFrom16([16]byte(b[32:48])).Unmap()
 		peer = netip.AddrFrom16([16]byte(b[48:64])).Unmap()
 	default:
-		return fmt.Errorf("decode event: %w %d", ErrFamily, family)
+		if kind != AcceptError || family != 0 {
+			return fmt.Errorf("decode event: %w %d", ErrFamily, family)
+		}
 	}
 	// Field by field: a composite literal would be built aside and copied.
 	e.Time = int64(at)
@@ -67,9 +69,7 @@ func Decode(raw []byte, e *Event) error {
 	e.NetNS = binary.LittleEndian.Uint32(b[68:])
 	e.Ifindex = binary.LittleEndian.Uint32(b[72:])
 	e.Depth = binary.LittleEndian.Uint32(b[76:])
-	e.DepthAtEntry = binary.LittleEndian.Uint32(b[80:])
 	e.Backlog = binary.LittleEndian.Uint32(b[84:])
-	e.Unread = binary.LittleEndian.Uint32(b[88:])
 	e.PID = binary.LittleEndian.Uint32(b[92:])
 	e.TID = binary.LittleEndian.Uint32(b[96:])
 	e.Inode = binary.LittleEndian.Uint32(b[100:])
@@ -78,6 +78,12 @@ func Decode(raw []byte, e *Event) error {
 	e.Family = family
 	e.State = State(b[108])
 	e.Flags = Flags(b[109]) | Flags(b[110])<<8
+	e.DepthAtEntry, e.FD = binary.LittleEndian.Uint32(b[80:]), 0
+	e.Unread, e.Repeats = binary.LittleEndian.Uint32(b[88:]), 0
+	if kind == AcceptError {
+		e.FD, e.DepthAtEntry = int32(e.DepthAtEntry), 0
+		e.Repeats, e.Unread = e.Unread, 0
+	}
 	e.Ended = 0
 	e.Comm = Comm(b[112:128])
 	return nil
@@ -90,6 +96,10 @@ func Decode(raw []byte, e *Event) error {
 // and an address that is not of Family is written as zeros.
 func Append(dst []byte, e *Event) []byte {
 	var b [Size]byte
+	entry, unread := e.DepthAtEntry, e.Unread
+	if e.Kind == AcceptError {
+		entry, unread = uint32(e.FD), e.Repeats
+	}
 	binary.LittleEndian.PutUint64(b[0:], uint64(e.Time))
 	binary.LittleEndian.PutUint64(b[8:], uint64(e.Queued/1000))
 	binary.LittleEndian.PutUint64(b[16:], e.ListenerID)
@@ -101,9 +111,9 @@ func Append(dst []byte, e *Event) []byte {
 	binary.LittleEndian.PutUint32(b[68:], e.NetNS)
 	binary.LittleEndian.PutUint32(b[72:], e.Ifindex)
 	binary.LittleEndian.PutUint32(b[76:], e.Depth)
-	binary.LittleEndian.PutUint32(b[80:], e.DepthAtEntry)
+	binary.LittleEndian.PutUint32(b[80:], entry)
 	binary.LittleEndian.PutUint32(b[84:], e.Backlog)
-	binary.LittleEndian.PutUint32(b[88:], e.Unread)
+	binary.LittleEndian.PutUint32(b[88:], unread)
 	binary.LittleEndian.PutUint32(b[92:], e.PID)
 	binary.LittleEndian.PutUint32(b[96:], e.TID)
 	binary.LittleEndian.PutUint32(b[100:], e.Inode)

@@ -106,9 +106,10 @@ func TestDecodeErrors(t *testing.T) {
 		{"empty", nil, ErrShort, "0 bytes of 128"},
 		{"one byte short", wire(t, acceptedIPv4)[:Size-1], ErrShort, "127 bytes of 128"},
 		{"kind 0", with(106, 0), ErrKind, "kind 0"},
-		{"kind 8", with(106, 8), ErrKind, "kind 8"},
+		{"kind 10", with(106, 10), ErrKind, "kind 10"},
 		{"derived kind", with(106, byte(Stall)), ErrKind, "kind 128"},
 		{"family", with(107, 1), ErrFamily, "family 1"},
+		{"no family", with(107, 0), ErrFamily, "family 0"},
 		{"time", with(7, 0x80), ErrTime, "at 9223372037854775808"},
 		{"queued", with(15, 0x7f), ErrTime, "queued at"},
 	} {
@@ -119,6 +120,23 @@ func TestDecodeErrors(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// The descriptor and the repeats of a failed accept() take the place of what it
+// has not; the listener may be unknown.
+func TestAcceptErrorSurvivesTheWire(t *testing.T) {
+	in := Event{Kind: AcceptError, Time: 1, PID: 7, TID: 8, Errno: 24, FD: -1, Repeats: 9}
+	var out Event
+	if err := Decode(Append(nil, &in), &out); err != nil {
+		t.Fatal(err)
+	}
+	if out.Local.IsValid() || out.Peer.IsValid() {
+		t.Errorf("it has addresses: %v, %v", out.Local, out.Peer)
+	}
+	in.Local, in.Peer = out.Local, out.Peer
+	if in != out {
+		t.Errorf("%+v became %+v", in, out)
 	}
 }
 
@@ -221,7 +239,8 @@ func TestEnumsAreThoseOfTheHeader(t *testing.T) {
 	for name, want := range map[string]uint64{
 		"EVENT_ACCEPTED": uint64(Accepted), "EVENT_CLOSE_WAIT": uint64(CloseWait), "EVENT_RESET": uint64(Reset),
 		"EVENT_PURGED": uint64(Purged), "EVENT_LISTENER": uint64(Listener), "EVENT_QUEUED": uint64(Queued),
-		"EVENT_LISTENER_CLOSED":  uint64(ListenerClosed),
+		"EVENT_LISTENER_CLOSED": uint64(ListenerClosed), "EVENT_OVERFLOW": uint64(Overflow), "EVENT_ACCEPT_ERROR": uint64(AcceptError),
+		"EVENT_FLAG_LAST_ACK": uint64(LastACK), "EVENT_FLAG_ABORTED": uint64(Aborted),
 		"EVENT_FLAG_EXIT_UNSEEN": uint64(ExitUnseen), "EVENT_FLAG_WALK_CUT": uint64(WalkCut),
 		"EVENT_FLAG_AFTER_FIN": uint64(AfterFIN), "EVENT_FLAG_V6ONLY": uint64(V6Only),
 	} {
@@ -288,6 +307,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(wire(f, acceptedIPv4))
 	f.Add(wire(f, resetMapped))
 	f.Add(wire(f, listenerIPv6))
+	f.Add(Append(nil, &Event{Kind: AcceptError, Time: 1, PID: 7, TID: 8, Errno: 24, FD: 3, Repeats: 9}))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var e, again Event
@@ -297,8 +317,8 @@ func FuzzDecode(f *testing.F) {
 		if w, _ := e.Wait(); w < 0 {
 			t.Errorf("waited %v", w)
 		}
-		if !e.Local.IsValid() || !e.Peer.IsValid() {
-			t.Error("invalid address")
+		if known := e.Kind != AcceptError || e.Family != 0; e.Local.IsValid() != known || e.Peer.IsValid() != known {
+			t.Error("address of a family that is not known")
 		}
 		for _, s := range []string{e.Kind.String(), e.State.String(), e.Ended.String(), e.Local.String(), e.Peer.String()} {
 			if s == "" {

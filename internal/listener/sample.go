@@ -6,6 +6,9 @@ package listener
 
 import (
 	"net/netip"
+	"time"
+
+	"acceptwatch/internal/event"
 )
 
 // Key is the address that a listener is bound to, or that of a connection's
@@ -23,7 +26,9 @@ type Sample struct {
 	Time      int64 // ns, CLOCK_MONOTONIC
 	Listeners []Counted
 	Addresses []AtAddress
-	Losses    []Loss
+	// AcceptErrors are those of each process, descriptor and errno.
+	AcceptErrors []AcceptError
+	Losses       []Loss
 }
 
 // Counted is one listener's own counts: what the kernel ties to it.
@@ -43,6 +48,13 @@ type Counted struct {
 	AcceptedReset     uint64 // of Accepted: were in CLOSE
 	Purged            uint64
 	PurgedDead        uint64 // of Purged: were in CLOSE_WAIT or CLOSE
+	MigratedIn        uint64 // queued here when another listener of its group closed
+	MigratedOut       uint64 // left for another listener of its group when this one closed
+	OverflowSYN       uint64 // drops because the queue was full: of a SYN,
+	OverflowACK       uint64 // and of the last ACK of a handshake; what is sent again counts again
+
+	MaxDepth uint32        // greatest depth seen
+	Full     time.Duration // time with more entries than the backlog, up to the sample
 
 	LastAccept    int64 // ns; 0: none seen
 	NonEmptySince int64 // ns: its depth last went from 0 to 1; 0: not seen
@@ -65,6 +77,19 @@ type AtAddress struct {
 	Accepted      uint64 // by an accept() entered before attach
 	AcceptedDead  uint64 // of Accepted: were in CLOSE_WAIT or CLOSE
 	Enqueued      uint64 // restricted mode only
+}
+
+// AcceptError is how often accept() failed for one process, by one descriptor,
+// with one errno: never EAGAIN, EINTR or a restart.
+type AcceptError struct {
+	ListenerID uint64 // 0: not known
+	Key        Key    // bound address; zero: the listener is not known
+	Inode      uint32 // of the listening socket; 0: not known
+	PID        uint32
+	Comm       event.Comm
+	Errno      uint16
+	Count      uint64
+	Last       int64 // ns
 }
 
 // Loss is a number of things that were not seen or not kept, and what they were.

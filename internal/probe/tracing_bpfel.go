@@ -68,6 +68,8 @@ const (
 	tracingEventFlagEVENT_FLAG_WALK_CUT    tracingEventFlag = 2
 	tracingEventFlagEVENT_FLAG_AFTER_FIN   tracingEventFlag = 4
 	tracingEventFlagEVENT_FLAG_V6ONLY      tracingEventFlag = 8
+	tracingEventFlagEVENT_FLAG_LAST_ACK    tracingEventFlag = 16
+	tracingEventFlagEVENT_FLAG_ABORTED     tracingEventFlag = 32
 )
 
 type tracingEventKind uint32
@@ -80,6 +82,8 @@ const (
 	tracingEventKindEVENT_LISTENER        tracingEventKind = 5
 	tracingEventKindEVENT_QUEUED          tracingEventKind = 6
 	tracingEventKindEVENT_LISTENER_CLOSED tracingEventKind = 7
+	tracingEventKindEVENT_OVERFLOW        tracingEventKind = 8
+	tracingEventKindEVENT_ACCEPT_ERROR    tracingEventKind = 9
 )
 
 type tracingHeldPort struct {

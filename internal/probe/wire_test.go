@@ -24,7 +24,7 @@ func TestWireLayout(t *testing.T) {
 			LocalPort: uint16(r.Uint32()), PeerPort: uint16(r.Uint32()), Netns: r.Uint32(), Ifindex: r.Uint32(),
 			Depth: r.Uint32(), DepthAtEntry: r.Uint32(), Backlog: r.Uint32(), Unread: r.Uint32(),
 			Pid: r.Uint32(), Tid: r.Uint32(), Inode: r.Uint32(), Error: uint16(r.Uint32()),
-			Kind: uint8(1 + r.IntN(7)), Family: unix.AF_INET6, State: uint8(1 + r.IntN(12)), Flags: uint8(r.IntN(16)),
+			Kind: uint8(1 + r.IntN(9)), Family: unix.AF_INET6, State: uint8(1 + r.IntN(12)), Flags: uint8(r.IntN(64)),
 		}
 		for i := range 16 {
 			w.LocalAddr[i], w.PeerAddr[i] = uint8(r.Uint32()), uint8(r.Uint32())
@@ -42,6 +42,10 @@ func TestWireLayout(t *testing.T) {
 			Backlog: w.Backlog, Unread: w.Unread, PID: w.Pid, TID: w.Tid, Inode: w.Inode,
 			Flags: event.Flags(w.Flags), Errno: w.Error, Kind: event.Kind(w.Kind), Family: w.Family, State: event.State(w.State),
 		}
+		if want.Kind == event.AcceptError {
+			want.FD, want.Repeats = int32(want.DepthAtEntry), want.Unread
+			want.DepthAtEntry, want.Unread = 0, 0
+		}
 		for i, c := range w.Comm {
 			want.Comm[i] = byte(c)
 		}
@@ -58,6 +62,7 @@ func TestWireNumbers(t *testing.T) {
 		tracingEventKindEVENT_RESET: event.Reset, tracingEventKindEVENT_PURGED: event.Purged,
 		tracingEventKindEVENT_LISTENER: event.Listener, tracingEventKindEVENT_QUEUED: event.Queued,
 		tracingEventKindEVENT_LISTENER_CLOSED: event.ListenerClosed,
+		tracingEventKindEVENT_OVERFLOW:        event.Overflow, tracingEventKindEVENT_ACCEPT_ERROR: event.AcceptError,
 	}
 	for c, g := range kinds {
 		if uint32(c) != uint32(g) {
@@ -69,6 +74,8 @@ func TestWireNumbers(t *testing.T) {
 		tracingEventFlagEVENT_FLAG_WALK_CUT:    event.WalkCut,
 		tracingEventFlagEVENT_FLAG_AFTER_FIN:   event.AfterFIN,
 		tracingEventFlagEVENT_FLAG_V6ONLY:      event.V6Only,
+		tracingEventFlagEVENT_FLAG_LAST_ACK:    event.LastACK,
+		tracingEventFlagEVENT_FLAG_ABORTED:     event.Aborted,
 	}
 	for c, g := range flags {
 		if uint32(c) != uint32(g) {
