@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,6 +83,54 @@ echo 'one file' > /tmp/one; mkdir /tmp/more; echo 'a second' > /tmp/more/two
 			}
 			if len(result.Files) != len(files) || result.Release != k.Release {
 				t.Errorf("%d files of %s", len(result.Files), result.Release)
+			}
+			t.Logf("boot %.1f s, command %.1f s, failed boots: %v", result.Boot.Seconds(), result.Elapsed.Seconds(), result.FailedBoots)
+		})
+	}
+}
+
+// The source of a program that says what it runs on.
+const program = `package main
+
+import ("fmt"; "io"; "os"; "runtime")
+
+func main() {
+	version, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	fmt.Print(runtime.GOARCH, " ", string(version))
+	io.Copy(os.Stdout, os.Stdin)
+	if err != nil { os.Exit(1) }
+	os.Exit(7)
+}
+`
+
+func TestForeignKernelsRunAProgramOfTheirs(t *testing.T) {
+	for _, spec := range vm.Foreign() {
+		t.Run(spec.Name, func(t *testing.T) {
+			kernels, err := vm.Find(t.Context(), spec.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
+			if err := os.WriteFile(source, []byte(program), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			compile := exec.CommandContext(t.Context(), "go", "build", "-o", binary, source)
+			compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+spec.Arch)
+			if out, err := compile.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var stdout bytes.Buffer
+			result, err := (&vm.Run{
+				Kernel: kernels[0], Argv: []string{"program"}, Stdin: strings.NewReader("from the host\n"), Stdout: &stdout,
+				Files: []vm.File{{Host: binary, Guest: "/bin/program", Libraries: true}},
+			}).Do(t.Context())
+			var exit *vm.ExitError
+			if !errors.As(err, &exit) || exit.Code != 7 {
+				t.Fatalf("%v, want exit code 7", err)
+			}
+			if want := fmt.Sprintf("%s %s\nfrom the host\n", spec.Arch, kernels[0].Release); stdout.String() != want {
+				t.Errorf("%q, want %q", stdout.String(), want)
 			}
 			t.Logf("boot %.1f s, command %.1f s, failed boots: %v", result.Boot.Seconds(), result.Elapsed.Seconds(), result.FailedBoots)
 		})

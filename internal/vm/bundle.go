@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,17 +15,18 @@ import (
 
 // debianPackages says where programs come from that tests use.
 var debianPackages = map[string]string{
-	"python3": "python3-minimal and libpython3-stdlib",
-	"nc":      "netcat-openbsd",
-	"ss":      "iproute2",
-	"ip":      "iproute2",
-	"tc":      "iproute2",
-	"nginx":   "nginx",
-	"haproxy": "haproxy",
-	"redis":   "redis-server",
-	"sh":      "dash",
-	"strace":  "strace",
-	"bpftool": "bpftool",
+	"python3":      "python3-minimal and libpython3-stdlib",
+	"nc":           "netcat-openbsd",
+	"ss":           "iproute2",
+	"ip":           "iproute2",
+	"tc":           "iproute2",
+	"nginx":        "nginx",
+	"haproxy":      "haproxy",
+	"redis-server": "redis-server",
+	"java":         "default-jre-headless",
+	"sh":           "dash",
+	"strace":       "strace",
+	"bpftool":      "bpftool",
 }
 
 // MissingProgramError is a program that this host does not have.
@@ -41,26 +44,32 @@ var systemDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
 
 // Bundle returns what a run must bring along to use programs by their names:
 // each at the place where the host has it, reachable by its name alone, with its
-// libraries, and python3 with its standard library. The error is a
-// *MissingProgramError.
+// libraries, python3 with its standard library, and java with its modules. The
+// error is a *MissingProgramError.
 func Bundle(ctx context.Context, names ...string) ([]File, error) {
 	var files []File
 	for _, name := range names {
-		if name == "python3" {
-			python, err := bundlePython(ctx)
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, python...)
-			continue
-		}
-		path, err := findProgram(name)
+		of, err := bundleOne(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, programFiles(name, path)...)
+		files = append(files, of...)
 	}
 	return files, nil
+}
+
+func bundleOne(ctx context.Context, name string) ([]File, error) {
+	switch name {
+	case "python3":
+		return bundlePython(ctx)
+	case "java":
+		return bundleJava()
+	}
+	path, err := findProgram(name)
+	if err != nil {
+		return nil, err
+	}
+	return programFiles(name, path), nil
 }
 
 // programFiles is a program, once more on the guest's PATH if it is elsewhere.
@@ -126,4 +135,59 @@ func bundlePython(ctx context.Context) ([]File, error) {
 		files = append(files, File{Host: platform, Skip: skip, Libraries: true})
 	}
 	return files, nil
+}
+
+// skipOfJava is what of a Java home is not needed to run, or only to develop.
+var skipOfJava = []string{"jmods", "man", "docs", "include", "legal", "demo", "src.zip", "ct.sym", "classes_nocoops.jsa"}
+
+// bundleJava brings the Java home that java on the PATH belongs to. The guest
+// has it as /usr/local: java finds its home from its own place, which must be on
+// the PATH.
+func bundleJava() ([]File, error) {
+	const guest = "/usr/local"
+	program, err := findProgram("java")
+	if err != nil {
+		return nil, err
+	}
+	if program, err = filepath.EvalSymlinks(program); err != nil {
+		return nil, err
+	}
+	home := filepath.Dir(filepath.Dir(program))
+	// Its libraries know each other. What they need of the system, these need.
+	files := []File{
+		{Host: program, Guest: guest + "/bin/java", Libraries: true},
+		{Host: filepath.Join(home, "lib/server/libjvm.so"), Guest: guest + "/lib/server/libjvm.so", Libraries: true},
+	}
+	for _, part := range []string{"lib", "conf"} {
+		// Debian has links to /etc in it, which the guest has as files.
+		links, err := linkedFiles(filepath.Join(home, part))
+		if err != nil {
+			return nil, &MissingProgramError{"java's home", debianPackages["java"]}
+		}
+		for _, rel := range links {
+			files = append(files, File{Host: filepath.Join(home, part, rel), Guest: path.Join(guest, part, rel)})
+		}
+		files = append(files, File{Host: filepath.Join(home, part), Guest: path.Join(guest, part), Skip: func(rel string) bool {
+			return slices.Contains(skipOfJava, filepath.Base(rel)) || slices.Contains(links, rel)
+		}})
+	}
+	return files, nil
+}
+
+// linkedFiles are the links in a directory, at any depth, that lead to regular
+// files, by their paths relative to it, except what Java skips.
+func linkedFiles(dir string) ([]string, error) {
+	var links []string
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type() != fs.ModeSymlink || slices.Contains(skipOfJava, d.Name()) {
+			return err
+		}
+		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+			return nil // as of a package that is not installed
+		}
+		rel, err := filepath.Rel(dir, file)
+		links = append(links, rel)
+		return err
+	})
+	return links, err
 }

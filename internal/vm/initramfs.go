@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"acceptwatch/internal/vm/guest"
 	"acceptwatch/internal/vm/initrd"
 	"acceptwatch/internal/vm/kmod"
+	"acceptwatch/internal/vm/qemu"
 )
 
 // channelModules drive the port to the host. Some kernels have them built in.
@@ -65,7 +67,7 @@ func (r *Run) writeInitramfs(ctx context.Context, w io.Writer) error {
 
 // addFiles adds what the run brings along.
 func (r *Run) addFiles(tree *initrd.Tree) error {
-	l := loader{tree, elfdeps.NewResolver()}
+	l := loader{tree, elfdeps.NewResolver(), qemu.Arches[r.Kernel.Arch].ELF}
 	for _, f := range r.Files {
 		if f.Host == "" {
 			tree.AddFile(f.Guest, f.Mode, f.Data)
@@ -95,6 +97,7 @@ func (r *Run) addFiles(tree *initrd.Tree) error {
 type loader struct {
 	tree     *initrd.Tree
 	resolver *elfdeps.Resolver
+	machine  elf.Machine
 }
 
 func (l loader) addFile(f File) error {
@@ -115,6 +118,9 @@ func (l loader) addFile(f File) error {
 		needs = l.resolver.Libraries
 	}
 	for _, file := range files {
+		if err := elfdeps.Fits(file, l.machine); err != nil {
+			return err
+		}
 		paths, err := needs(file)
 		if err != nil {
 			return err
@@ -187,7 +193,7 @@ func (r *Run) findInit(ctx context.Context) (path string, done func(), err error
 	if r.Init != "" {
 		return r.Init, nothing, nil
 	}
-	if self, err := os.Executable(); err == nil && isStaticInit(self) {
+	if self, err := os.Executable(); err == nil && isStaticInit(self, r.Kernel.Arch) {
 		return self, nothing, nil
 	}
 	dir, err := os.MkdirTemp("", "acceptwatch-init-")
@@ -203,15 +209,17 @@ func (r *Run) findInit(ctx context.Context) (path string, done func(), err error
 	return path, done, nil
 }
 
-// isStaticInit says whether a file is vmrun, built without cgo.
-func isStaticInit(path string) bool {
+// isStaticInit says whether a file is vmrun, built for an architecture and
+// without cgo.
+func isStaticInit(path, arch string) bool {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil || info.Path != initPackage {
 		return false
 	}
-	return slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
-		return s.Key == "CGO_ENABLED" && s.Value == "0"
-	})
+	has := func(key, value string) bool {
+		return slices.Contains(info.Settings, debug.BuildSetting{Key: key, Value: value})
+	}
+	return has("CGO_ENABLED", "0") && has("GOARCH", arch)
 }
 
 // buildStatic runs the go command without cgo.

@@ -8,12 +8,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"acceptwatch/internal/vm/elfdeps"
+	"acceptwatch/internal/vm/initrd"
 	"acceptwatch/internal/vm/qemu"
 	"acceptwatch/internal/vm/wire"
 )
@@ -215,6 +218,7 @@ func TestCancelEndsAtOnce(t *testing.T) {
 func TestKernelsAreSelectedByName(t *testing.T) {
 	for names, want := range map[string]string{
 		"": "5.10 6.1 6.12 7.x", "all": "5.10 6.1 6.12 7.x", "7.x": "7.x", "7": "7.x", "6.12 5.10": "6.12 5.10",
+		"arm64-6.1": "arm64-6.1", "arm64-7.x 6.1": "arm64-7.x 6.1", "all arm64-6.1": "5.10 6.1 6.12 7.x arm64-6.1",
 	} {
 		specs, err := Select(strings.Fields(names)...)
 		var got []string
@@ -228,6 +232,21 @@ func TestKernelsAreSelectedByName(t *testing.T) {
 	var unknown *UnknownKernelError
 	if _, err := Select("6.1", "4.19"); !errors.As(err, &unknown) || unknown.Name != "4.19" {
 		t.Errorf("4.19: %v", err)
+	}
+}
+
+func TestProgramsOfAnotherArchitectureAreRefused(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for arch := range qemu.Arches {
+		run := &Run{Kernel: Kernel{Arch: arch}, Files: []File{{Host: self, Guest: "/bin/x", Libraries: true}}}
+		err := run.addFiles(initrd.New())
+		var wrong *elfdeps.WrongMachineError
+		if refused := errors.As(err, &wrong); refused != (arch != runtime.GOARCH) || !refused && err != nil {
+			t.Errorf("a program for %s in a kernel for %s: %v", runtime.GOARCH, arch, err)
+		}
 	}
 }
 

@@ -61,6 +61,34 @@ func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("the library %s, which %s needs, is not installed", e.Library, e.NeededBy)
 }
 
+// WrongMachineError is a program for another architecture than the one that is
+// to run it.
+type WrongMachineError struct {
+	Path      string
+	Has, Want elf.Machine
+}
+
+func (e *WrongMachineError) Error() string {
+	return fmt.Sprintf("%s is for %v, and cannot run on %v", e.Path, e.Has, e.Want)
+}
+
+// Fits says whether the machine can run a file, as far as its ELF header tells:
+// what has none is a script or no program. The error is a *WrongMachineError
+// where it cannot.
+func Fits(path string, machine elf.Machine) error {
+	file, err := elf.Open(path)
+	if format := new(elf.FormatError); errors.As(err, &format) || errors.Is(err, io.EOF) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer file.Close()
+	if file.Machine != machine {
+		return &WrongMachineError{path, file.Machine, machine}
+	}
+	return nil
+}
+
 // Needs returns what the file needs to run, sorted, without itself: nothing for
 // a static binary and for a file that is no program.
 func (r *Resolver) Needs(path string) ([]string, error) {

@@ -191,3 +191,19 @@ func TestRealProgramNeedsWhatLddSays(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesFitAMachine(t *testing.T) {
+	dir := t.TempDir()
+	for name, machine := range map[string]elf.Machine{"x86": elf.EM_X86_64, "arm": elf.EM_AARCH64} {
+		object{machine: machine}.write(t, filepath.Join(dir, name))
+	}
+	writeFile(t, filepath.Join(dir, "script"), "#!/bin/sh\n")
+	writeFile(t, filepath.Join(dir, "empty"), "")
+	for name, want := range map[string]bool{"x86": false, "arm": true, "script": true, "empty": true} {
+		err := Fits(filepath.Join(dir, name), elf.EM_AARCH64)
+		wrong := new(WrongMachineError)
+		if fits := err == nil; fits != want || !fits && !errors.As(err, &wrong) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"debug/elf"
 	"fmt"
 	"strings"
 )
@@ -19,17 +20,22 @@ type Arch struct {
 	Binary  string // the emulator
 	Package string // Debian's package with it
 	Machine string
+	CPU     string
 	Console string   // the kernel's name of the first serial port
 	Kernel  []string // further kernel arguments
 	Flavour string   // how Debian's kernel packages end
+	ELF     elf.Machine
 }
 
 // Arches is the table of architectures. KVM is never used: runs are the same
 // everywhere, with or without it.
+//
+// Where that costs little, the processor is the one with every feature that the
+// emulator has: some kernels need more than the oldest.
 var Arches = map[string]Arch{
 	"amd64": {
 		Name: "amd64", Binary: "qemu-system-x86_64", Package: "qemu-system-x86",
-		Machine: "q35", Console: "ttyS0", Flavour: "cloud-amd64",
+		Machine: "q35", CPU: "max", Console: "ttyS0", Flavour: "cloud-amd64", ELF: elf.EM_X86_64,
 		Kernel: []string{
 			// The test that the timer interrupt arrives counts loops, and
 			// panics when a busy host does not let the emulator run.
@@ -40,7 +46,8 @@ var Arches = map[string]Arch{
 	},
 	"arm64": {
 		Name: "arm64", Binary: "qemu-system-aarch64", Package: "qemu-system-arm",
-		Machine: "virt,gic-version=max", Console: "ttyAMA0", Flavour: "cloud-arm64",
+		Machine: "virt,gic-version=max", Console: "ttyAMA0", Flavour: "cloud-arm64", ELF: elf.EM_AARCH64,
+		CPU: "max,pauth-impdef=on",
 	},
 }
 
@@ -83,11 +90,10 @@ func (bare) arguments() []string {
 }
 func (bare) kernel() []string { return nil }
 
-// board is the machine, with every feature that the emulator has: some kernels
-// need more than the oldest processor.
+// board is the machine and its processor.
 type board struct{ Arch }
 
-func (b board) arguments() []string { return []string{"-machine", b.Machine, "-cpu", "max"} }
+func (b board) arguments() []string { return []string{"-machine", b.Machine, "-cpu", b.CPU} }
 func (b board) kernel() []string    { return b.Kernel }
 
 // emulation runs each virtual processor in a thread of its own; counting

@@ -87,7 +87,7 @@ run it, or it did not end; 126, 127 it could not be started in the guest.`,
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err.Error()} })
-	root.PersistentFlags().StringSliceVarP(&a.kernels, "kernel", "k", nil, "kernels, as 5.10,6.1; default all")
+	root.PersistentFlags().StringSliceVarP(&a.kernels, "kernel", "k", nil, "kernels, as 5.10,6.1 or arm64-6.1; default all, which is without arm64")
 	root.AddCommand(newList(a), newFetch(a), newRun(a), newTest(a))
 	return root
 }

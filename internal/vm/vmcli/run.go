@@ -97,7 +97,8 @@ brought along with its libraries; else it must be in the guest.`,
 			if err != nil {
 				return err
 			}
-			_, err = a.each(cmd.Context(), kernels, run, &f, nil)
+			same := func(vm.Kernel) vm.Run { return run }
+			_, err = a.each(cmd.Context(), kernels, same, &f, nil)
 			return err
 		},
 	}
@@ -138,21 +139,25 @@ type outcome struct {
 	counts counts
 }
 
-// each runs the same in all the kernels. The error is the worst: a machine that
+// each runs in each kernel what runOf makes for it. The error is the worst: a machine that
 // failed, else the *vm.ExitError with the highest code. The observer, if any,
 // sees standard output.
-func (a *app) each(ctx context.Context, kernels []vm.Kernel, run vm.Run, f *machineFlags, observe func(*outcome) io.Writer) ([]outcome, error) {
+func (a *app) each(ctx context.Context, kernels []vm.Kernel, runOf func(vm.Kernel) vm.Run, f *machineFlags, observe func(*outcome) io.Writer) ([]outcome, error) {
 	outcomes := make([]outcome, len(kernels))
 	out, errs := newPrefixer(a.stdout), newPrefixer(a.stderr)
 	var group errgroup.Group
 	group.SetLimit(max(1, f.parallel))
+	var width int
+	for _, k := range kernels {
+		width = max(width, len(k.Name))
+	}
 	for i, k := range kernels {
 		group.Go(func() error {
-			r, o := run, &outcomes[i]
+			r, o := runOf(k), &outcomes[i]
 			o.kernel, r.Kernel = k, k
 			var prefix string
 			if len(kernels) > 1 {
-				prefix = fmt.Sprintf("%-4s | ", k.Name)
+				prefix = fmt.Sprintf("%-*s | ", width, k.Name)
 			}
 			stdout, stderr := out.stream(prefix), errs.stream(prefix)
 			defer stdout.finish()

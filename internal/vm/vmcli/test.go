@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,13 +24,13 @@ import (
 
 func newTest(a *app) *cobra.Command {
 	var f machineFlags
-	var tags string
-	var race bool
+	var b build
 	cmd := &cobra.Command{
 		Use:   "test [flags] PACKAGE [-- TEST FLAGS]",
 		Short: "Run a package's tests in each kernel",
-		Long: `Compile a package's tests, run them in each kernel in a directory with the
-package's testdata, and end with a table. Variables ACCEPTWATCH_* are passed on.`,
+		Long: `Compile a package's tests for the architecture of each kernel, run them there in
+a directory with the package's testdata, and end with a table. Variables
+ACCEPTWATCH_* are passed on.`,
 		Example: `  vmrun test --tags kernel ./internal/probe -- -run TestFin -count 1`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,27 +42,28 @@ package's testdata, and end with a table. Variables ACCEPTWATCH_* are passed on.
 				return err
 			}
 			defer os.RemoveAll(dir)
-			run, err := f.run(cmd.Context())
+			base, err := f.run(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if err := prepareTest(cmd.Context(), &run, dir, args[0], tags, race); err != nil {
-				return err
-			}
-			run.Argv = append(run.Argv, testArguments(args[1:], f.timeout)...)
 			kernels, err := a.fetched(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
-			outcomes, err := a.each(cmd.Context(), kernels, run, &f, func(o *outcome) io.Writer { return &o.counts })
+			runs, err := prepareTests(cmd.Context(), base, kernels, b, dir, args[0], testArguments(args[1:], f.timeout)...)
+			if err != nil {
+				return err
+			}
+			runOf := func(k vm.Kernel) vm.Run { return runs[k.Arch] }
+			outcomes, err := a.each(cmd.Context(), kernels, runOf, &f, func(o *outcome) io.Writer { return &o.counts })
 			if tableErr := writeTable(a.stdout, outcomes); err == nil {
 				err = tableErr
 			}
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&tags, "tags", "", "build tags")
-	cmd.Flags().BoolVar(&race, "race", false, "with the race detector")
+	cmd.Flags().StringVar(&b.tags, "tags", "", "build tags")
+	cmd.Flags().BoolVar(&b.race, "race", false, "with the race detector")
 	f.add(cmd)
 	return cmd
 }
@@ -68,44 +71,73 @@ package's testdata, and end with a table. Variables ACCEPTWATCH_* are passed on.
 // listed is what the go command tells about a package.
 type listed struct{ Dir, ImportPath string }
 
-// prepareTest compiles a package's tests into dir and adds them to the run.
-func prepareTest(ctx context.Context, run *vm.Run, dir, pattern, tags string, race bool) error {
-	out, err := goCommand(ctx, false, "list", "-json=Dir,ImportPath", "-tags="+tags, pattern)
+// build is how tests are compiled.
+type build struct {
+	arch, tags string
+	race       bool
+}
+
+// prepareTests compiles a package's tests for each architecture among the
+// kernels, and returns the run for each.
+func prepareTests(ctx context.Context, base vm.Run, kernels []vm.Kernel, b build, dir, pattern string, arguments ...string) (map[string]vm.Run, error) {
+	runs := map[string]vm.Run{}
+	for _, k := range kernels {
+		if _, ok := runs[k.Arch]; ok {
+			continue
+		}
+		b.arch = k.Arch
+		run, err := prepareTest(ctx, base, b, dir, pattern)
+		if err != nil {
+			return nil, err
+		}
+		run.Argv = append(run.Argv, arguments...)
+		runs[k.Arch] = run
+	}
+	return runs, nil
+}
+
+// prepareTest compiles a package's tests into dir and returns the run with them.
+func prepareTest(ctx context.Context, run vm.Run, b build, dir, pattern string) (vm.Run, error) {
+	if b.race && b.arch != runtime.GOARCH {
+		return run, &usageError{"the race detector is written in C, and only Go is compiled for " + b.arch + " here"}
+	}
+	out, err := b.goCommand(ctx, "list", "-json=Dir,ImportPath", "-tags="+b.tags, pattern)
 	if err != nil {
-		return err
+		return run, err
 	}
 	var pkg listed
 	packages := json.NewDecoder(bytes.NewReader(out))
 	if err := packages.Decode(&pkg); err != nil {
-		return fmt.Errorf("find the package %s: %w", pattern, err)
+		return run, fmt.Errorf("find the package %s: %w", pattern, err)
 	}
 	if packages.More() {
-		return &usageError{pattern + " is more than one package; vmrun tests one at a time"}
+		return run, &usageError{pattern + " is more than one package; vmrun tests one at a time"}
 	}
-	binary := filepath.Join(dir, path.Base(pkg.ImportPath)+".test")
-	args := []string{"test", "-c", "-tags=" + tags, "-o", binary}
-	if race {
+	name := path.Base(pkg.ImportPath) + ".test"
+	binary := filepath.Join(dir, b.arch, name)
+	args := []string{"test", "-c", "-tags=" + b.tags, "-o", binary}
+	if b.race {
 		args = append(args, "-race")
 	}
-	if _, err := goCommand(ctx, race, append(args, pkg.ImportPath)...); err != nil {
-		return err
+	if _, err := b.goCommand(ctx, append(args, pkg.ImportPath)...); err != nil {
+		return run, err
 	}
 	if _, err := os.Stat(binary); err != nil {
-		return fmt.Errorf("%s has no tests with these build tags", pkg.ImportPath)
+		return run, fmt.Errorf("%s has no tests with these build tags", pkg.ImportPath)
 	}
 	run.Dir = "/src/" + pkg.ImportPath
-	guestBinary := "/usr/local/bin/" + filepath.Base(binary)
-	run.Files = append(run.Files, vm.File{Host: binary, Guest: guestBinary, Libraries: true})
+	guestBinary := "/usr/local/bin/" + name
+	run.Files = append(slices.Clip(run.Files), vm.File{Host: binary, Guest: guestBinary, Libraries: true})
 	if data := filepath.Join(pkg.Dir, "testdata"); exists(data) {
 		run.Files = append(run.Files, vm.File{Host: data, Guest: run.Dir + "/testdata"})
 	}
-	run.Argv = []string{guestBinary}
+	run.Argv, run.Env = []string{guestBinary}, slices.Clip(run.Env)
 	for _, variable := range os.Environ() {
 		if strings.HasPrefix(variable, "ACCEPTWATCH_") {
 			run.Env = append(run.Env, variable)
 		}
 	}
-	return nil
+	return run, nil
 }
 
 func exists(path string) bool {
@@ -113,13 +145,15 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// goCommand runs the go command. Without cgo what it builds is static.
-func goCommand(ctx context.Context, cgo bool, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if cgo {
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+// goCommand runs the go command. Without cgo, which only the race detector
+// needs, what it builds is static.
+func (b build) goCommand(ctx context.Context, args ...string) ([]byte, error) {
+	cgo := "0"
+	if b.race {
+		cgo = "1"
 	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+b.arch, "CGO_ENABLED="+cgo)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"acceptwatch/internal/vm"
+	"acceptwatch/internal/vm/elfdeps"
+	"acceptwatch/internal/vm/qemu"
 )
 
 func TestTestsAreCounted(t *testing.T) {
@@ -43,6 +45,24 @@ func TestFlagsReachTheTestBinary(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+func TestTestsAreCompiledForTheArchitectureOfTheKernel(t *testing.T) {
+	base := vm.Run{Files: make([]vm.File, 1, 10)} // room that two runs must not share
+	kernels := []vm.Kernel{{Arch: "arm64"}, {Arch: "amd64"}, {Arch: "arm64"}}
+	runs, err := prepareTests(t.Context(), base, kernels, build{}, t.TempDir(), "acceptwatch/internal/vm/wire")
+	if err != nil || len(runs) != 2 {
+		t.Fatalf("%d runs, %v", len(runs), err)
+	}
+	for arch, run := range runs {
+		if err := elfdeps.Fits(run.Files[1].Host, qemu.Arches[arch].ELF); err != nil {
+			t.Errorf("%s: %v", arch, err)
+		}
+	}
+	var usage *usageError
+	if _, err := prepareTests(t.Context(), base, kernels[:1], build{race: true}, t.TempDir(), "./x"); !errors.As(err, &usage) {
+		t.Errorf("with the race detector: %v", err)
 	}
 }
 
