@@ -29,6 +29,10 @@ type member struct {
 	counts        Counted // of the last sample, without Waits
 	waits         *Histogram
 	attachByBooks uint64 // queued at attach, by the first sample
+	failures      failures
+	lastOverflow  int64  // ns; 0: none seen
+	maxDepth      uint32 // of what events, samples and walks told
+	maxDepthLimit uint32 // the backlog then
 
 	next     walked // the walk that goes on
 	last     walked // the last one that came to its end
@@ -38,6 +42,11 @@ type member struct {
 	whole    bool    // first walk: it saw the whole queue
 	wholeAt  int64   // ns: the last walk that saw the whole queue
 	upcoming []int64 // ns: Queued of those at the head, known from the last walk
+	// movedIn is how many of attach had come from other listeners of the group
+	// instead, by the first sample after the first walk: they are in the books
+	// of these.
+	movedIn uint64
+	settled bool // movedIn is known
 
 	stalledSince int64 // ns; 0: not stalled
 	stalls       uint64
@@ -65,12 +74,24 @@ func (t *Table) memberFor(id uint64, key Key, family uint8, at int64) *member {
 	return m
 }
 
+// setInode notes the inode of the listening socket; 0: not known.
+func (t *Table) setInode(m *member, inode uint32) {
+	if inode == 0 || inode == m.inode {
+		return
+	}
+	m.inode = inode
+	if !m.closed {
+		t.inodes[inode] = m
+	}
+}
+
 // setDepth takes the depth as of a time, unless a later one is known.
 func (m *member) setDepth(depth uint32, at int64) {
 	if at < m.depthAt {
 		return
 	}
 	m.depth, m.depthAt = depth, at
+	m.deepened(depth, m.backlog)
 	switch {
 	case depth == 0:
 		m.nonEmpty, m.emptiedAt, m.upcoming = 0, at, m.upcoming[:0]
@@ -79,15 +100,25 @@ func (m *member) setDepth(depth uint32, at int64) {
 	}
 }
 
-// forgetUpTo drops the entries that must have left the queue, because one that
-// was queued later, or then, has left it.
+// forgetUpTo drops the entry that has left the queue, and those before it; if
+// it is not known, those that were queued before it. Those that migrated are
+// behind others that were queued later.
 func (m *member) forgetUpTo(queued int64) {
-	i := 0
-	for i < len(m.upcoming) && m.upcoming[i] <= queued {
-		i++
+	i := slices.Index(m.upcoming, queued) + 1
+	if i == 0 {
+		for i < len(m.upcoming) && m.upcoming[i] <= queued {
+			i++
+		}
 	}
 	if i > 0 {
 		m.upcoming = m.upcoming[i:]
+	}
+}
+
+// deepened notes the greatest depth.
+func (m *member) deepened(depth, backlog uint32) {
+	if depth > m.maxDepth {
+		m.maxDepth, m.maxDepthLimit = depth, backlog
 	}
 }
 
@@ -107,10 +138,8 @@ func (m *member) oldest() int64 {
 		return 0
 	}
 	filled := m.filledAt()
-	// Queued is in whole µs: it may seem to be before.
-	i, _ := slices.BinarySearch(m.upcoming, filled-int64(time.Microsecond))
-	if i < len(m.upcoming) {
-		return m.upcoming[i]
+	if len(m.upcoming) > 0 && filled <= m.last.at { // or the queue was empty since
+		return m.upcoming[0]
 	}
 	if filled > m.lastAccept {
 		return filled
@@ -127,8 +156,8 @@ func (m *member) waitingSince() int64 {
 		return 0
 	}
 	from := m.filledAt()
-	if from == 0 {
-		from = m.oldest()
+	if head := m.oldest(); from == 0 && head >= m.emptiedAt && m.movedIn == 0 {
+		from = head // or it migrated, and has waited in another queue before
 	}
 	if from == 0 {
 		from = m.nonEmpty
@@ -141,7 +170,11 @@ func (m *member) waitingSince() int64 {
 func (m *member) count(c *Counted, at int64) {
 	had := m.counts
 	touched := c.Enqueued > had.Enqueued || c.Accepted > had.Accepted || c.Purged > had.Purged ||
+		c.MigratedIn > had.MigratedIn || c.MigratedOut > had.MigratedOut ||
 		c.LastAccept > had.LastAccept || c.NonEmptySince > had.NonEmptySince || c.Depth != had.Depth
+	if refused := c.OverflowSYN + c.OverflowACK; refused > had.OverflowSYN+had.OverflowACK {
+		m.lastOverflow = max(m.lastOverflow, at)
+	}
 	now := *c
 	now.Waits = nil
 	now.Enqueued = max(c.Enqueued, had.Enqueued)
@@ -150,6 +183,11 @@ func (m *member) count(c *Counted, at int64) {
 	now.AcceptedReset = max(c.AcceptedReset, had.AcceptedReset)
 	now.Purged = max(c.Purged, had.Purged)
 	now.PurgedDead = max(c.PurgedDead, had.PurgedDead)
+	now.MigratedIn = max(c.MigratedIn, had.MigratedIn)
+	now.MigratedOut = max(c.MigratedOut, had.MigratedOut)
+	now.OverflowSYN = max(c.OverflowSYN, had.OverflowSYN)
+	now.OverflowACK = max(c.OverflowACK, had.OverflowACK)
+	now.Full = max(c.Full, had.Full)
 	now.MaxWait = max(c.MaxWait, had.MaxWait)
 	now.Folded = c.Folded || had.Folded
 	m.counts = now
@@ -161,31 +199,38 @@ func (m *member) count(c *Counted, at int64) {
 	m.nonEmptySince = max(m.nonEmptySince, c.NonEmptySince)
 	// The kernel's depth is as of the last event that touched the listener:
 	// without a new one, a walk knows better.
-	if touched {
-		m.setDepth(c.Depth, at)
-	}
 	if touched || m.backlog == 0 {
 		m.backlog = c.Backlog
 	}
-	if c.Inode != 0 {
-		m.inode = c.Inode
+	if touched {
+		m.setDepth(c.Depth, at)
 	}
 	if !m.counted {
 		m.counted = true
-		m.attachByBooks = uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged)-int64(now.Enqueued)))
+		m.attachByBooks = uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged+now.MigratedOut)-
+			int64(now.Enqueued+now.MigratedIn)))
 	}
+	m.deepened(c.MaxDepth, c.Backlog)
 }
 
 // queuedAtAttach is how many were in the queue when counting began, and whether
 // that is known: by the first walk, or else by the books of the first sample.
 func (m *member) queuedAtAttach() (uint64, bool) {
+	walked := m.attach - m.movedIn
 	switch {
 	case m.whole:
-		return m.attach, true
+		return walked, true
 	case m.counted:
-		return max(m.attach, m.attachByBooks), true
+		return max(walked, m.attachByBooks), true
 	}
-	return m.attach, false
+	return walked, false
+}
+
+// settle tells those that a first walk found apart by where they were at attach.
+func (m *member) settle() {
+	if m.walks > 0 && !m.settled {
+		m.movedIn, m.settled = min(m.attach, m.counts.MigratedIn), true
+	}
 }
 
 // close ends a listener. Its last counts are still to come.
@@ -194,6 +239,9 @@ func (t *Table) close(m *member, at int64, emit func(*event.Event)) {
 		return
 	}
 	m.closed, m.closedAt = true, at
+	if t.inodes[m.inode] == m {
+		delete(t.inodes, m.inode)
+	}
 	if t.walking == m {
 		t.walking = nil
 	}

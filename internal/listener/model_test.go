@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"acceptwatch/internal/event"
 )
@@ -29,6 +30,7 @@ type model struct {
 	late     int     // events by which one may come too late
 	ring     []event.Event
 	at       map[netip.Addr]*AtAddress
+	failed   []AcceptError
 
 	lines   map[string]int // deaths shown, by connection
 	stalled map[uint64]bool
@@ -38,6 +40,8 @@ type truth struct {
 	Counted
 	queue  []*queued
 	attach uint64
+
+	fullSince int64 // ns; 0: not full
 }
 
 type queued struct {
@@ -52,7 +56,7 @@ func (q *queued) String() string { return fmt.Sprintf("%v-%v@%d", q.local, q.pee
 
 func (m *model) listen(addr string) {
 	m.nextID++
-	l := &truth{Counted: Counted{ID: m.nextID, Key: key(addr), Family: 2, Backlog: 64}}
+	l := &truth{Counted: Counted{ID: m.nextID, Key: key(addr), Family: 2, Backlog: 20, Inode: uint32(1000 + m.nextID)}}
 	if l.Key.Addr.Addr().Is6() {
 		l.Family = 10
 	}
@@ -83,15 +87,80 @@ func (m *model) enqueue(l *truth) {
 		local = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(2 + m.r.IntN(2))}), local.Port())
 	}
 	q := &queued{local: local, peer: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 0, 1}), m.peers), at: m.now / 1000 * 1000, state: event.Established}
-	if l.queue = append(l.queue, q); len(l.queue) == 1 && m.attached {
-		l.NonEmptySince = m.now
-	}
+	m.put(l, q)
 	m.ever = append(m.ever, q)
-	if l.Depth = uint32(len(l.queue)); m.attached {
+	if m.attached {
 		l.Enqueued++
 	} else {
 		l.attach++
 	}
+}
+
+// put appends to the queue of a listener.
+func (m *model) put(l *truth, q *queued) {
+	if l.queue = append(l.queue, q); len(l.queue) == 1 && m.attached {
+		l.NonEmptySince = m.now
+	}
+	m.changed(l)
+}
+
+// changed follows the depth.
+func (m *model) changed(l *truth) {
+	l.Depth = uint32(len(l.queue))
+	l.MaxDepth = max(l.MaxDepth, l.Depth)
+	switch full := l.Depth > l.Backlog; {
+	case full && l.fullSince == 0:
+		l.fullSince = m.now
+	case !full && l.fullSince != 0:
+		l.Full += time.Duration(m.now - l.fullSince)
+		l.fullSince = 0
+	}
+}
+
+// counted is what a sample says of a listener.
+func (m *model) counted(l *truth) Counted {
+	c := l.Counted
+	if l.fullSince != 0 {
+		c.Full += time.Duration(m.now - l.fullSince)
+	}
+	return c
+}
+
+// refuse is what happens to who comes when the queue is full.
+func (m *model) refuse(l *truth) {
+	e := event.Event{Kind: event.Overflow, Time: m.now, ListenerID: l.ID, NetNS: netns, Local: l.Key.Addr,
+		Family: l.Family, Depth: l.Depth, Backlog: l.Backlog}
+	if m.r.IntN(3) == 0 {
+		e.Flags = event.LastACK
+		l.OverflowACK++
+	} else {
+		l.OverflowSYN++
+	}
+	m.send(e)
+}
+
+// fail is a failed accept(), of which the listener, or its address, or nothing
+// is known.
+func (m *model) fail(l *truth) {
+	a := AcceptError{PID: uint32(1 + m.r.IntN(3)), Errno: uint16(23 + m.r.IntN(2)), Last: m.now}
+	switch m.r.IntN(3) {
+	case 0:
+		a.ListenerID, a.Key, a.Inode = l.ID, l.Key, l.Inode
+	case 1:
+		a.Key = l.Key
+	}
+	m.send(event.Event{Kind: event.AcceptError, Time: m.now, ListenerID: a.ListenerID, Local: a.Key.Addr, NetNS: a.Key.NetNS,
+		PID: a.PID, Errno: a.Errno, Repeats: 1})
+	i := slices.IndexFunc(m.failed, func(o AcceptError) bool {
+		o.Count, o.Last = 0, a.Last
+		return o == a
+	})
+	if i < 0 {
+		i = len(m.failed)
+		m.failed = append(m.failed, a)
+	}
+	m.failed[i].Count++
+	m.failed[i].Last = m.now
 }
 
 func (m *model) die(l *truth) {
@@ -137,7 +206,7 @@ func (m *model) leave(l *truth, kind event.Kind) {
 	q := l.queue[0]
 	q.left = kind
 	l.queue = l.queue[1:]
-	l.Depth = uint32(len(l.queue))
+	m.changed(l)
 	dead := q.state.Dead()
 	e := m.event(kind, q)
 	e.ListenerID, e.Depth, e.Backlog = l.ID, l.Depth, l.Backlog
@@ -173,6 +242,16 @@ func (m *model) walk() {
 
 func (m *model) close(i int) {
 	l := m.open[i]
+	heir := slices.IndexFunc(m.open, func(o *truth) bool { return o != l && o.Key == l.Key })
+	if heir >= 0 && m.r.IntN(2) == 0 { // net.ipv4.tcp_migrate_req
+		for _, q := range l.queue {
+			l.MigratedOut++
+			m.open[heir].MigratedIn++
+			m.put(m.open[heir], q)
+		}
+		l.queue = nil
+		m.changed(l)
+	}
 	for len(l.queue) > 0 {
 		m.leave(l, event.Purged)
 	}
@@ -228,12 +307,13 @@ func (m *model) emitted(e *event.Event) {
 func (m *model) sample() {
 	s := &Sample{Time: m.now}
 	for _, l := range m.all {
-		s.Listeners = append(s.Listeners, l.Counted)
+		s.Listeners = append(s.Listeners, m.counted(l))
 	}
 	m.all = slices.Clone(m.open) // the closed ones are told of once
 	for _, a := range m.at {
 		s.Addresses = append(s.Addresses, *a)
 	}
+	s.AcceptErrors = m.failed
 	m.table.Update(s, m.emitted)
 }
 
@@ -248,6 +328,8 @@ func (m *model) step() {
 	case p < 40:
 		if l.Depth <= l.Backlog {
 			m.enqueue(l)
+		} else if m.attached {
+			m.refuse(l)
 		}
 	case p < 60:
 		if len(l.queue) > 0 {
@@ -265,5 +347,7 @@ func (m *model) step() {
 	case p < 98 && m.attached:
 		m.drain(false)
 		m.sample()
+	case p < 99 && m.attached:
+		m.fail(l)
 	}
 }

@@ -17,6 +17,7 @@ type row struct {
 	open    []*member     // listeners
 	closing []*member     // closed, their last counts are to come
 	family  uint8         // of its last listener
+	inode   uint32        // of the listener that closed last; 0: not known
 	mapped  bool          // one of its listeners is IPv6 and takes IPv4
 	inPast  *list.Element // in Table.past, when there is no listener
 
@@ -32,6 +33,12 @@ type row struct {
 type totals struct {
 	enqueued, accepted, acceptedDead uint64
 	purged, purgedDead               uint64
+	migratedIn, migratedOut          uint64
+	overflowSYN, overflowACK         uint64
+	maxDepth, maxDepthLimit          uint32
+	full                             time.Duration
+	failures                         failures
+	lastOverflow                     int64
 	atAttach                         uint64
 	attachNotKnown                   bool
 	stalls                           uint64
@@ -47,7 +54,11 @@ func (m *member) totals(now int64) totals {
 	s := totals{
 		enqueued: c.Enqueued, accepted: c.Accepted, acceptedDead: c.AcceptedCloseWait + c.AcceptedReset,
 		purged: c.Purged, purgedDead: c.PurgedDead,
-		stalls: m.stalls, stalled: m.stalled,
+		migratedIn: c.MigratedIn, migratedOut: c.MigratedOut,
+		overflowSYN: c.OverflowSYN, overflowACK: c.OverflowACK, lastOverflow: m.lastOverflow,
+		maxDepth: m.maxDepth, maxDepthLimit: m.maxDepthLimit, full: c.Full,
+		failures: m.failures,
+		stalls:   m.stalls, stalled: m.stalled,
 		lastAccept: m.lastAccept, maxWait: c.MaxWait,
 		waits: m.waits, folded: c.Folded,
 	}
@@ -65,6 +76,16 @@ func (s *totals) add(o *totals) {
 	s.acceptedDead += o.acceptedDead
 	s.purged += o.purged
 	s.purgedDead += o.purgedDead
+	s.migratedIn += o.migratedIn
+	s.migratedOut += o.migratedOut
+	s.overflowSYN += o.overflowSYN
+	s.overflowACK += o.overflowACK
+	s.lastOverflow = max(s.lastOverflow, o.lastOverflow)
+	if o.maxDepth > s.maxDepth {
+		s.maxDepth, s.maxDepthLimit = o.maxDepth, o.maxDepthLimit
+	}
+	s.full += o.full
+	s.failures.addAll(o.failures)
 	s.atAttach += o.atAttach
 	s.attachNotKnown = s.attachNotKnown || o.attachNotKnown
 	s.stalls += o.stalls
@@ -130,6 +151,9 @@ func (t *Table) fold(m *member) {
 	s := m.totals(t.now)
 	r.total.add(&s)
 	r.closed++
+	if m.inode != 0 {
+		r.inode = m.inode
+	}
 	r.closing = without(r.closing, m)
 	delete(t.members, m.id)
 	t.closed.add(m.id, r)
@@ -185,6 +209,9 @@ type Place struct {
 	Key  Key    // the bound address
 	Open int    // open listeners that share it: a SO_REUSEPORT group if several
 	ID   uint64 // of the listener; 0: any of the group, or not known any more
+	// Depth and Backlog are those of the queue when it was last heard of; 0 and
+	// 0: not known, or not one queue only.
+	Depth, Backlog uint32
 }
 
 // Resolve finds the listener of an event: by its ID, or else by its address as
@@ -192,21 +219,34 @@ type Place struct {
 func (t *Table) Resolve(e *event.Event) (Place, bool) {
 	if e.ListenerID != 0 {
 		if m := t.members[e.ListenerID]; m != nil {
-			return Place{m.row.key, len(m.row.open), m.id}, true
+			return m.place(), true
 		}
 		if r := t.closed.rows[e.ListenerID]; r != nil {
-			return Place{r.key, len(r.open), e.ListenerID}, true
+			return Place{Key: r.key, Open: len(r.open), ID: e.ListenerID}, true
 		}
 	}
-	r := t.rowAt(e.NetNS, e.Local, e.Ifindex)
+	if e.Kind == event.AcceptError {
+		m, r := t.listenerOf(0, e.Inode, Key{e.NetNS, e.Local, e.Ifindex})
+		if m != nil {
+			return m.place(), true
+		}
+		return r.place()
+	}
+	return t.rowAt(e.NetNS, e.Local, e.Ifindex).place()
+}
+
+func (m *member) place() Place {
+	return Place{m.row.key, len(m.row.open), m.id, m.depth, m.backlog}
+}
+
+func (r *row) place() (Place, bool) {
 	if r == nil || r.stray() {
 		return Place{}, false
 	}
-	p := Place{Key: r.key, Open: len(r.open)}
 	if m := r.only(); m != nil {
-		p.ID = m.id
+		return m.place(), true
 	}
-	return p, true
+	return Place{Key: r.key, Open: len(r.open)}, true
 }
 
 // only is the row's open listener, if there is exactly one.

@@ -15,7 +15,7 @@ type Row struct {
 	ID     uint64 // of the listener; 0: none is open, or several are
 	Family uint8  // of the last listener; 0: none was ever known
 	V6Only bool
-	Inode  uint32 // of the listening socket; 0: not known, or several
+	Inode  uint32 // of the listening socket, if none is open of the last one; 0: not known, or several
 	Open   int    // listeners that are open
 	Closed uint64 // listeners that were closed
 	// Members are the open listeners if there are several (SO_REUSEPORT).
@@ -35,6 +35,20 @@ type Row struct {
 	ResetAfterFIN uint64 // of Reset: had been in CLOSE_WAIT
 	Purged        uint64
 	PurgedDead    uint64 // of Purged: were in CLOSE_WAIT or CLOSE
+	MigratedIn    uint64 // came from a listener of the group when it closed: their waits go on
+	MigratedOut   uint64 // left for another listener of the group when theirs closed
+
+	// Refused because the queue was full. What a client sends again counts
+	// again.
+	OverflowSYN  uint64 // at the SYN, which was dropped
+	OverflowACK  uint64 // at the last ACK: the client believes that it is connected
+	LastOverflow int64  // ns: noticed; 0: none
+
+	MaxDepth        uint32        // the greatest depth of one queue
+	MaxDepthBacklog uint32        // the limit of that queue
+	Full            time.Duration // with more entries than the backlog, the sum over queues
+
+	AcceptErrors []AcceptFailures // the most failures first
 
 	Wait   Waits
 	Folded bool // some waits are in a histogram shared with other rows: Wait is it, if there is no other
@@ -81,28 +95,55 @@ func (r *Row) Dead() uint64 {
 	return r.CloseWait + r.Reset - min(r.Reset, r.ResetAfterFIN)
 }
 
+// Overflow is the number of refusals.
+func (r *Row) Overflow() uint64 { return r.OverflowSYN + r.OverflowACK }
+
+// Failed is the number of calls of accept() that failed.
+func (r *Row) Failed() uint64 {
+	var calls uint64
+	for i := range r.AcceptErrors {
+		calls += r.AcceptErrors[i].Count
+	}
+	return calls
+}
+
 // Oldest is how long the entry at the head has been in the queue, and whether
 // that is known.
 func (r *Row) Oldest() (time.Duration, bool) {
 	return time.Duration(max(0, r.Time-r.OldestQueued)), r.OldestQueued != 0
 }
 
-// Imbalance is what the books miss: queued at attach + enqueued - accepted -
-// purged - still queued, in connections, and whether it can be told. It is 0
-// when every connection was counted in and out, but for those that moved while
-// the counts were read.
+// Imbalance is what the books miss: queued at attach + enqueued + migrated in -
+// accepted - purged - migrated out - still queued, in connections, and whether
+// it can be told. It is 0 when every connection was counted in and out, but for
+// those that moved while the counts were read.
 func (r *Row) Imbalance() (int64, bool) {
-	return int64(r.QueuedAtAttach+r.Enqueued) - int64(r.Accepted+r.Purged+uint64(r.Depth)), r.AttachKnown
+	return int64(r.QueuedAtAttach+r.Enqueued+r.MigratedIn) -
+		int64(r.Accepted+r.Purged+r.MigratedOut+uint64(r.Depth)), r.AttachKnown
 }
 
+// fresh is until when something that happened makes a row worse, in ns.
+const fresh = int64(10 * time.Second)
+
+// failing says that accept() failed lately.
+func (r *Row) failing() bool {
+	return slices.ContainsFunc(r.AcceptErrors, func(a AcceptFailures) bool { return r.Time-a.Last < fresh })
+}
+
+// refusing says that a connection was refused lately.
+func (r *Row) refusing() bool { return r.LastOverflow != 0 && r.Time-r.LastOverflow < fresh }
+
 // Rows are all rows as of the latest event or sample, the worst first: stalled,
-// then by dead in the queue, how full the queue is, deaths, and p99 of waits.
+// then those where accept() fails or connections are refused lately, then by
+// dead in the queue, how full the queue is, failures, refusals, deaths, and p99
+// of waits.
 func (t *Table) Rows() []Row {
 	rows := make([]Row, 0, len(t.rows)+1)
 	for _, r := range t.rows {
 		rows = append(rows, t.view(r))
 	}
-	if t.other != nil || t.noEntry.Enqueued+t.noEntry.Accepted+t.noEntry.Purged > 0 {
+	if c := &t.noEntry; t.other != nil ||
+		c.Enqueued+c.Accepted+c.Purged+c.MigratedIn+c.MigratedOut+c.OverflowSYN+c.OverflowACK > 0 {
 		rows = append(rows, t.viewOthers())
 	}
 	slices.SortFunc(rows, worse)
@@ -112,13 +153,28 @@ func (t *Table) Rows() []Row {
 func worse(a, b Row) int {
 	return cmp.Or(
 		compareStalls(a.StalledSince, b.StalledSince),
+		first(a.failing(), b.failing()),
+		first(a.refusing(), b.refusing()),
 		cmp.Compare(b.Unaccepted.Dead(), a.Unaccepted.Dead()),
 		cmp.Compare(b.fill(), a.fill()),
+		cmp.Compare(b.Failed(), a.Failed()),
+		cmp.Compare(b.Overflow(), a.Overflow()),
 		cmp.Compare(b.Dead(), a.Dead()),
 		cmp.Compare(b.Wait.P99, a.Wait.P99),
 		cmp.Compare(b.Accepted, a.Accepted),
 		a.Key.compare(b.Key),
 		cmp.Compare(a.ID, b.ID))
+}
+
+// first puts what is so before what is not.
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
 }
 
 // compareStalls puts the stall that began first before the others.
@@ -144,6 +200,13 @@ func (t *Table) view(r *row) Row {
 	}
 	r.total.lent = true
 	sum := r.total
+	sum.failures = slices.Clone(sum.failures)
+	if len(r.open) == 0 {
+		v.Inode = r.inode
+		for _, m := range r.closing {
+			v.Inode = cmp.Or(m.inode, v.Inode)
+		}
+	}
 	for _, m := range r.closing {
 		own := m.totals(t.now)
 		sum.add(&own)
@@ -215,6 +278,10 @@ func (v *Row) setTotals(s *totals, shared *Histogram) {
 	v.Enqueued, v.Accepted, v.AcceptedDead = s.enqueued, s.accepted, s.acceptedDead
 	v.Purged, v.PurgedDead = s.purged, s.purgedDead
 	v.QueuedAtAttach, v.AttachKnown = s.atAttach, !s.attachNotKnown
+	v.MigratedIn, v.MigratedOut = s.migratedIn, s.migratedOut
+	v.OverflowSYN, v.OverflowACK, v.LastOverflow = s.overflowSYN, s.overflowACK, s.lastOverflow
+	v.MaxDepth, v.MaxDepthBacklog, v.Full = s.maxDepth, s.maxDepthLimit, s.full
+	v.AcceptErrors = s.failures.sorted()
 	v.Stalls, v.Stalled, v.LastAccept = s.stalls, s.stalled, s.lastAccept
 	v.Folded = s.folded
 	v.Wait = Waits{Max: time.Duration(s.maxWait), Histogram: s.waits}

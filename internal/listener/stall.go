@@ -1,17 +1,24 @@
 package listener
 
 import (
+	"math"
 	"time"
 
 	"acceptwatch/internal/event"
 )
 
 // startStall emits a stall: the queue of m has had entries, and nobody
-// accepted, since a time.
+// accepted, since a time. If accept() was called and failed since, the event
+// names who failed most, with the errno and how often in all.
 func (t *Table) startStall(m *member, since, now int64, emit func(*event.Event)) {
 	m.stalledSince = since
 	m.stalls++
-	t.emitStall(m, event.Event{Kind: event.Stall, Time: now, Queued: since}, emit)
+	stall := event.Event{Kind: event.Stall, Time: now, Queued: since}
+	if worst := m.failures.worstSince(m.lastAccept); worst != nil {
+		stall.PID, stall.Comm, stall.Errno = worst.PID, worst.Comm, worst.Errno
+		stall.Repeats = uint32(min(worst.Count, math.MaxUint32))
+	}
+	t.emitStall(m, stall, emit)
 }
 
 // endStall emits the end of the stall of m. by is the accept that ended it, nil

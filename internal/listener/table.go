@@ -37,6 +37,7 @@ type Table struct {
 	sampled int64
 
 	members map[uint64]*member // by listener ID: open, or closed and not yet folded
+	inodes  map[uint32]*member // the open ones by inode, as far as it is known
 	closing []*member          // of members: closed
 	rows    map[Key]*row
 	past    list.List         // *row without a member, the longest first
@@ -51,12 +52,15 @@ type Table struct {
 	dead      deadSet
 	nowhere   row               // of the dead whose listener is not known
 	addresses map[Key]AtAddress // the last counts of each
+	tallies   map[failed]*tally
 
 	losses      []Loss // of the last sample
 	rowsFolded  uint64
 	addressLost uint64
+	errorsLost  uint64
 
 	due     []*member   // scratch of Update
+	touched []failed    // the same
 	derived event.Event // scratch of emit
 }
 
@@ -75,9 +79,11 @@ func New(opt Options) *Table {
 		opt:       opt,
 		start:     opt.Start,
 		members:   make(map[uint64]*member),
+		inodes:    make(map[uint32]*member),
 		rows:      make(map[Key]*row),
 		strays:    make(map[*row]struct{}),
 		addresses: make(map[Key]AtAddress),
+		tallies:   make(map[failed]*tally),
 	}
 	t.past.Init()
 	t.dead.max = opt.MaxDead
@@ -105,6 +111,10 @@ func (t *Table) Apply(e *event.Event, emit func(*event.Event)) (news bool) {
 		t.walk(e)
 	case event.Queued:
 		t.queued(e, emit)
+	case event.Overflow:
+		t.overflowed(e)
+	case event.AcceptError:
+		t.acceptFailed(e)
 	case event.ListenerClosed:
 		if m := t.members[e.ListenerID]; m != nil {
 			t.close(m, e.Time, emit)
@@ -131,11 +141,29 @@ func (t *Table) accepted(e *event.Event, emit func(*event.Event)) {
 	m.lastAccept = max(m.lastAccept, e.Time)
 	m.forgetUpTo(e.Queued)
 	if e.ListenerID != 0 && e.Flags&event.ExitUnseen == 0 { // otherwise the depth is not known
-		m.setDepth(e.Depth, e.Time)
 		m.backlog = e.Backlog
+		m.setDepth(e.Depth, e.Time)
 	}
 	if m.stalledSince != 0 && e.Time > m.stalledSince {
 		t.endStall(m, e.Time, event.EndedByAccept, e, emit)
+	}
+}
+
+// overflowed takes a connection that was refused.
+func (t *Table) overflowed(e *event.Event) {
+	if m := t.members[e.ListenerID]; m != nil {
+		m.lastOverflow = max(m.lastOverflow, e.Time)
+		m.backlog = e.Backlog
+		m.setDepth(e.Depth, e.Time)
+	}
+}
+
+// acceptFailed takes a failed accept(), which says how the queue is. How often
+// it failed is in samples.
+func (t *Table) acceptFailed(e *event.Event) {
+	if m := t.members[e.ListenerID]; m != nil && e.DepthKnown() {
+		m.backlog = e.Backlog
+		m.setDepth(e.Depth, e.Time)
 	}
 }
 
@@ -172,6 +200,8 @@ func (t *Table) Losses() []Loss {
 			"they are counted together in one row", t.rowsFolded},
 		{"addresses_not_tracked", "local addresses that were too many to follow; " +
 			"deaths at them are in no row", t.addressLost},
+		{"accept_errors_not_tracked", "failed calls of accept() by processes that were too many to follow; " +
+			"they are in no row", t.errorsLost},
 	} {
 		if l.Count > 0 {
 			all = append(all, l)

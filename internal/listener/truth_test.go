@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"acceptwatch/internal/event"
 )
@@ -13,7 +14,9 @@ import (
 func (m *model) check(ever []*truth, exact bool) {
 	type sum struct {
 		enqueued, accepted, acceptedDead, purged, purgedDead, attach, dead uint64
-		depth, inCloseWait, inClose                                        uint32
+		in, out, syn, ack, failed                                          uint64
+		full                                                               time.Duration
+		depth, maxDepth, inCloseWait, inClose                              uint32
 	}
 	want := map[Key]*sum{}
 	for _, l := range ever {
@@ -28,6 +31,12 @@ func (m *model) check(ever []*truth, exact bool) {
 		w.purged += l.Purged
 		w.purgedDead += l.PurgedDead
 		w.attach += l.attach
+		w.in += l.MigratedIn
+		w.out += l.MigratedOut
+		w.syn += l.OverflowSYN
+		w.ack += l.OverflowACK
+		w.full += m.counted(l).Full
+		w.maxDepth = max(w.maxDepth, l.MaxDepth)
 		w.depth += l.Depth
 		for _, q := range l.queue {
 			switch q.state {
@@ -45,18 +54,39 @@ func (m *model) check(ever []*truth, exact bool) {
 		}
 		want[k].dead += a.CloseWait + a.Reset - a.ResetAfterFIN
 	}
+	var adrift uint64
+	for _, a := range m.failed {
+		if a.Key == (Key{}) {
+			adrift += a.Count
+		} else {
+			want[a.Key].failed += a.Count
+		}
+	}
+	for _, a := range m.table.AcceptErrors() {
+		adrift -= a.Count
+	}
+	if adrift != 0 {
+		m.t.Errorf("%d failed accepts of listeners that are not known are missing", int64(adrift))
+	}
 	for _, r := range m.table.Rows() {
 		w := want[r.Key]
 		if w == nil {
 			m.t.Errorf("row of %v, where nobody listened", r.Key)
 			continue
 		}
-		got := sum{r.Enqueued, r.Accepted, r.AcceptedDead, r.Purged, r.PurgedDead, w.attach, r.Dead(), r.Depth, w.inCloseWait, w.inClose}
+		got := sum{r.Enqueued, r.Accepted, r.AcceptedDead, r.Purged, r.PurgedDead, w.attach, r.Dead(),
+			r.MigratedIn, r.MigratedOut, r.OverflowSYN, r.OverflowACK, r.Failed(), r.Full,
+			r.Depth, r.MaxDepth, w.inCloseWait, w.inClose}
 		u := r.Unaccepted
 		if exact {
 			got.attach, got.inCloseWait, got.inClose = r.QueuedAtAttach, u.CloseWait, u.Close
 			if off, known := r.Imbalance(); off != 0 || !known {
 				m.t.Errorf("%v: books are off by %d (%v)", r.Key.Addr, off, known)
+			}
+			for _, one := range r.Members {
+				if off, known := one.Imbalance(); off != 0 || !known {
+					m.t.Errorf("%v, member %d: books are off by %d (%v)", r.Key.Addr, one.ID, off, known)
+				}
 			}
 		}
 		if got != *w {
@@ -107,8 +137,9 @@ func runModel(t *testing.T, seed uint64, dropped float64, deaths bool, late int)
 	}
 	// Attach: counting begins, and the first walk sees everything.
 	for _, l := range m.open {
-		l.Counted = Counted{ID: l.ID, Key: l.Key, Family: l.Family, Depth: l.Depth, Backlog: l.Backlog}
-		l.attach = uint64(len(l.queue))
+		l.Counted = Counted{ID: l.ID, Key: l.Key, Family: l.Family, Inode: l.Inode, Depth: l.Depth, Backlog: l.Backlog, MaxDepth: l.Depth}
+		l.attach, l.fullSince = uint64(len(l.queue)), 0
+		m.changed(l)
 	}
 	clear(m.at)
 	m.now += ms

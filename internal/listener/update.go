@@ -31,6 +31,7 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 		}
 		if m := t.memberFor(c.ID, c.Key, c.Family, s.Time); m != nil {
 			m.setV6Only(c.V6Only)
+			t.setInode(m, c.Inode)
 			m.count(c, s.Time)
 			if !m.final { // or it is said again
 				m.final, m.updates = c.Closed, 0
@@ -45,6 +46,7 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 		}
 	}
 	t.addressLost = max(t.addressLost, lost)
+	t.tallyErrors(s.AcceptErrors)
 	t.adopt()
 	t.checkStalls(s.Time, emit)
 	for i := range s.Listeners {
@@ -117,6 +119,7 @@ func (t *Table) adopt() {
 func (t *Table) checkStalls(now int64, emit func(*event.Event)) {
 	t.due = t.due[:0]
 	for _, m := range t.members {
+		m.settle()
 		if t.isDue(m, now) {
 			t.due = append(t.due, m)
 		}

@@ -68,9 +68,7 @@ func (t *Table) walk(e *event.Event) {
 		return
 	}
 	m.setV6Only(e.Flags&event.V6Only != 0)
-	if e.Inode != 0 {
-		m.inode = e.Inode
-	}
+	t.setInode(m, e.Inode)
 	if m.walks > 0 {
 		t.sweep(m.row)
 	}
