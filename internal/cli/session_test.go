@@ -16,6 +16,7 @@ import (
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
+	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
 	"acceptwatch/internal/sockdiag"
@@ -76,14 +77,14 @@ func TestIncidentAsText(t *testing.T) {
 	if code != exitDone {
 		t.Errorf("exit code %d", code)
 	}
-	golden(t, "incident.txt", []byte(out))
+	golden.Compare(t, "incident.txt", []byte(out))
 }
 
 func TestIncidentAsJSON(t *testing.T) {
 	k := incidentKernel()
 	k.losses = []listener.Loss{{What: "ring_full", Text: "events found the buffer full", Count: 3}}
 	out, _ := runFake(t, k, "-o", "json", "--duration", "50s")
-	golden(t, "incident.jsonl", []byte(out))
+	golden.Compare(t, "incident.jsonl", []byte(out))
 
 	types := map[string]int{}
 	for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
@@ -100,12 +101,12 @@ func TestIncidentAsJSON(t *testing.T) {
 
 func TestLinesAreFilteredAndCountersAreNot(t *testing.T) {
 	out, _ := runFake(t, incidentKernel(), "--events", "accepted", "--min-wait", "1s", "--duration", "50s")
-	golden(t, "filtered.txt", []byte(out))
+	golden.Compare(t, "filtered.txt", []byte(out))
 }
 
 func TestPendingConnectionsOfOtherListenersAreNotListed(t *testing.T) {
 	out, _ := runFake(t, incidentKernel(), "--port", "9000", "--duration", "1s")
-	golden(t, "other_port.txt", []byte(out))
+	golden.Compare(t, "other_port.txt", []byte(out))
 }
 
 func TestQuietUntilStopped(t *testing.T) {

@@ -3,6 +3,8 @@ package event
 import (
 	"fmt"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // String is the kind's word: accepted, close_wait, reset, purged, listener,
@@ -99,4 +101,12 @@ func (n Ending) String() string {
 		return "empty"
 	}
 	return "ending(" + strconv.Itoa(int(n)) + ")"
+}
+
+// ErrnoName is the symbol of an errno, "ECONNRESET".
+func ErrnoName(errno uint16) string {
+	if name := unix.ErrnoName(unix.Errno(errno)); name != "" {
+		return name
+	}
+	return fmt.Sprintf("errno %d", errno)
 }

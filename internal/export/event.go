@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"acceptwatch/internal/event"
-	"acceptwatch/internal/ui"
 )
 
 const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
@@ -42,13 +41,13 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 	if e.State != 0 {
 		b = appendWord(b, "state", e.State.String())
 	}
-	if ui.DepthKnown(e) {
+	if e.DepthKnown() {
 		b = appendUint(b, "depth", uint64(e.Depth))
 	}
 	if connection {
 		b = appendUint(b, "depth_at_entry", uint64(e.DepthAtEntry))
 	}
-	if ui.DepthKnown(e) {
+	if e.DepthKnown() {
 		b = appendUint(b, "backlog", uint64(e.Backlog))
 	}
 	if connection {
@@ -66,7 +65,7 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 		b = appendUint(b, "cookie", e.Cookie)
 	}
 	if e.Errno != 0 {
-		b = appendWord(b, "errno", ui.ErrnoName(e.Errno))
+		b = appendWord(b, "errno", event.ErrnoName(e.Errno))
 	}
 	return append(b, "}\n"...)
 }

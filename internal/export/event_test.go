@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
 )
@@ -44,7 +45,7 @@ func TestEventLines(t *testing.T) {
 			t.Errorf("not JSON: %s", b[start:])
 		}
 	}
-	golden(t, "events.jsonl", b)
+	golden.Compare(t, "events.jsonl", b)
 }
 
 func FuzzCommIsValidJSON(f *testing.F) {
@@ -97,5 +98,5 @@ func TestRecords(t *testing.T) {
 	b = AppendListener(b, &Listener{Row: &closed})
 	b = AppendLoss(b, &listener.Loss{What: "ring_full", Text: "events found the buffer full", Count: 3})
 	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second, Listeners: 2, Accepted: 2})
-	golden(t, "records.jsonl", b)
+	golden.Compare(t, "records.jsonl", b)
 }

@@ -138,24 +138,11 @@ func appendWait(b []byte, e *event.Event) []byte {
 
 // appendDepth writes "12/128", or "-" if the queue's listener is not known.
 func appendDepth(b []byte, e *event.Event) []byte {
-	if !DepthKnown(e) {
+	if !e.DepthKnown() {
 		return append(b, '-')
 	}
 	b = strconv.AppendUint(b, uint64(e.Depth), 10)
 	return strconv.AppendUint(append(b, '/'), uint64(e.Backlog), 10)
-}
-
-// DepthKnown says whether the event tells of the queue's depth and backlog: a
-// dead connection is still queued, so 0 means that its listener is not known;
-// an accept whose exit was not seen leaves an unknown number behind.
-func DepthKnown(e *event.Event) bool {
-	switch e.Kind {
-	case event.CloseWait, event.Reset, event.Queued:
-		return e.Depth != 0
-	case event.Accepted:
-		return e.Flags&event.ExitUnseen == 0
-	}
-	return true
 }
 
 // cut ends the line that begins at start at the edge of the terminal.

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/golden"
 )
 
 // wall is the time of day of CLOCK_MONOTONIC 0 in tests.
@@ -46,7 +47,7 @@ func TestLines(t *testing.T) {
 				}
 			}
 		}
-		golden(t, test.file, b)
+		golden.Compare(t, test.file, b)
 	}
 }
 

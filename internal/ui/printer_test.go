@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
 )
@@ -175,7 +176,7 @@ func TestHeaderAndSummary(t *testing.T) {
 			if color {
 				name = fmt.Sprintf("summary_%d_color.txt", width)
 			}
-			golden(t, name, out.Bytes())
+			golden.Compare(t, name, out.Bytes())
 		}
 	}
 }

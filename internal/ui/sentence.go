@@ -46,7 +46,7 @@ func resetSentence(e *event.Event) string {
 	case e.Errno == uint16(unix.ETIMEDOUT):
 		return "TIMED OUT before accept: the client stopped answering, after waiting " + waited(e) + still
 	default:
-		return fmt.Sprintf("CLOSED before accept (%s) after waiting %s%s", ErrnoName(e.Errno), waited(e), still)
+		return fmt.Sprintf("CLOSED before accept (%s) after waiting %s%s", event.ErrnoName(e.Errno), waited(e), still)
 	}
 }
 
@@ -56,14 +56,6 @@ func waited(e *event.Event) string {
 		return "an unknown time"
 	}
 	return Duration(wait)
-}
-
-// ErrnoName is the symbol of an errno, "ECONNRESET".
-func ErrnoName(errno uint16) string {
-	if name := unix.ErrnoName(unix.Errno(errno)); name != "" {
-		return name
-	}
-	return fmt.Sprintf("errno %d", errno)
 }
 
 // appendAcceptor appends "python3[123/125]", process and thread, or without

@@ -1,4 +1,5 @@
-package cli
+// Package golden compares what tests got with files that people read.
+package golden
 
 import (
 	"os"
@@ -8,8 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// golden compares with a file in testdata; UPDATE_GOLDEN=1 writes it.
-func golden(t *testing.T, name string, got []byte) {
+// Compare fails the test if got is not what is in the file of this name in
+// testdata. With UPDATE_GOLDEN set, it writes the file first.
+func Compare(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if os.Getenv("UPDATE_GOLDEN") != "" {
