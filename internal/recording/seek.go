@@ -1,0 +1,128 @@
+package recording
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrNoSeek says that the source of a Reader cannot go to another place.
+var ErrNoSeek = errors.New("this source of a trace cannot seek")
+
+// SeekTime goes to a place from which Next reads everything that was recorded
+// at or after a time, in ns of CLOCK_MONOTONIC, and something of before: as far
+// back as the last sample in full, so that all samples are understood. The
+// source must be an io.Seeker, and the trace its whole content. The index, if
+// there is one, only makes it faster.
+func (r *Reader) SeekTime(at int64) error {
+	src, ok := r.src.(io.Seeker)
+	if !ok {
+		return ErrNoSeek
+	}
+	places, err := r.indexed(src)
+	if err != nil {
+		return err
+	}
+	// Behind the last place that the index knows, there may be more.
+	best := int64(0)
+	for _, p := range places {
+		if p.time > at {
+			break
+		}
+		best = p.offset
+	}
+	if err := r.jump(src, best); err != nil {
+		return err
+	}
+	if best, err = r.scan(src, at, best); err != nil {
+		return err
+	}
+	return r.jump(src, best)
+}
+
+// jump goes to an offset, at which a frame begins.
+func (r *Reader) jump(src io.Seeker, offset int64) error {
+	r.start, r.end, r.offset, r.atEOF = 0, 0, offset, false
+	r.block, r.samples, r.partKind = blockReader{}, sampleReader{}, 0
+	r.held, r.ended, r.done, r.err = false, false, false, nil
+	if _, err := src.Seek(offset, io.SeekStart); err != nil {
+		return fmt.Errorf("seek in trace: %w", err)
+	}
+	return nil
+}
+
+// scan goes from head to head, and gives the last place to begin that is not
+// after a time: best, if there is none from there on.
+func (r *Reader) scan(src io.Seeker, at, best int64) (int64, error) {
+	for {
+		h, ok := parseHead(r.fill(headSize))
+		switch {
+		case r.err != nil:
+			return 0, r.err
+		case !ok && r.end-r.start < headSize:
+			return best, nil
+		case !ok:
+			r.resume()
+			continue
+		case h.time > at:
+			return best, nil
+		}
+		if h.kind == headerFrame || h.kind == blockFrame && h.flags&flagEntry != 0 {
+			best = r.offset
+		}
+		if int(h.length) <= r.end-r.start {
+			r.skip(int(h.length))
+		} else if err := r.jump(src, r.offset+int64(h.length)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// indexed are the places in the index; none, if there is no good index.
+func (r *Reader) indexed(src io.Seeker) ([]indexed, error) {
+	size, err := src.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("seek in trace: %w", err)
+	}
+	end, raw, err := r.frameAt(src, size-endSize, endFrame)
+	if end == nil || len(raw) != 8 {
+		return nil, err
+	}
+	back := binary.LittleEndian.Uint64(raw)
+	if back > MaxFrame {
+		return nil, nil
+	}
+	at := size - endSize - int64(back)
+	if _, raw, err = r.frameAt(src, at, indexFrame); err != nil {
+		return nil, err
+	}
+	places, _ := parseIndex(raw, at)
+	return places, nil
+}
+
+// frameAt reads one frame; nil: there is no good one of this type there.
+func (r *Reader) frameAt(src io.Seeker, at int64, kind frameType) (*head, []byte, error) {
+	if at < 0 {
+		return nil, nil, nil
+	}
+	if err := r.jump(src, at); err != nil {
+		return nil, nil, err
+	}
+	h, ok := parseHead(r.fill(headSize))
+	if !ok || h.kind != kind {
+		return nil, nil, r.err
+	}
+	b := r.fill(int(h.length))
+	if len(b) < int(h.length) {
+		return nil, nil, r.err
+	}
+	compressed, raw, err := r.open.open(&h, b[:h.length])
+	if err != nil {
+		return nil, nil, nil
+	}
+	if len(raw) == 0 {
+		raw = compressed
+	}
+	return &h, raw, nil
+}
