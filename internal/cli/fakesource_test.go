@@ -34,6 +34,8 @@ type fakeKernel struct {
 	deaths  listener.AtAddress
 	waits   listener.Histogram
 	losses  []listener.Loss
+	failed  []listener.AcceptError
+	left    bool // the listener has closed
 	mode    string
 	limits  []string
 	closed  bool
@@ -77,6 +79,9 @@ func (k *fakeKernel) Read(fn func(*event.Event)) error {
 }
 
 func (k *fakeKernel) Walk() error {
+	if k.left {
+		return nil
+	}
 	k.pending = append(k.pending, event.Event{
 		Kind: event.Listener, Time: k.now, ListenerID: testListener, NetNS: testNetNS, Local: k.bound,
 		Depth: uint32(len(k.queue)), Backlog: k.backlog, Inode: testInode, Family: 2, State: event.Listening,
@@ -90,13 +95,13 @@ func (k *fakeKernel) Walk() error {
 
 func (k *fakeKernel) Sample(waits bool) (*listener.Sample, error) {
 	counted := k.counts
-	counted.Depth = uint32(len(k.queue))
+	counted.Depth, counted.Closed = uint32(len(k.queue)), k.left
 	if waits {
 		counted.Waits = k.waits.Clone()
 	}
 	return &listener.Sample{
 		Time: k.now, Listeners: []listener.Counted{counted},
-		Addresses: []listener.AtAddress{k.deaths}, Losses: k.losses,
+		Addresses: []listener.AtAddress{k.deaths}, Losses: k.losses, AcceptErrors: slices.Clone(k.failed),
 	}, nil
 }
 
@@ -113,6 +118,66 @@ func enters(at int64, port uint16) action {
 			DepthAtEntry: uint32(len(k.queue)), Family: 2, State: event.Established, Unread: 77,
 		})
 		k.counts.Enqueued++
+		k.counts.MaxDepth = max(k.counts.MaxDepth, uint32(len(k.queue)))
+	}}
+}
+
+// refuses is a SYN, or the last ACK of a handshake, that finds the queue full.
+func refuses(at int64, port uint16, flags event.Flags) action {
+	at += began
+	return action{at, func(k *fakeKernel) {
+		k.pending = append(k.pending, event.Event{
+			Kind: event.Overflow, Time: at, ListenerID: testListener, NetNS: testNetNS, Local: k.bound, Family: 2, Flags: flags,
+			Peer: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port), Depth: uint32(len(k.queue)), Backlog: k.backlog,
+		})
+		if flags&event.LastACK != 0 {
+			k.counts.OverflowACK++
+		} else {
+			k.counts.OverflowSYN++
+		}
+	}}
+}
+
+// fails is a process that called accept() in vain so many times, of which an
+// event tells, at the test's listener or at one that is not known.
+func fails(at int64, pid uint32, errno uint16, times uint32, known bool) action {
+	at += began
+	return action{at, func(k *fakeKernel) {
+		e := event.Event{Kind: event.AcceptError, Time: at, PID: pid, TID: pid + 2, Errno: errno, FD: 3, Repeats: times}
+		copy(e.Comm[:], "python3")
+		of := listener.AcceptError{PID: pid, Comm: e.Comm, Errno: errno}
+		if known {
+			e.ListenerID, e.Inode, e.NetNS, e.Local, e.Family = testListener, testInode, testNetNS, k.bound, 2
+			e.Depth, e.Backlog = uint32(len(k.queue)), k.backlog
+			of.ListenerID, of.Inode, of.Key = testListener, testInode, k.counts.Key
+		}
+		k.pending = append(k.pending, e)
+		i := slices.IndexFunc(k.failed, func(a listener.AcceptError) bool {
+			return a.PID == pid && a.Errno == errno && a.ListenerID == of.ListenerID
+		})
+		if i < 0 {
+			i = len(k.failed)
+			k.failed = append(k.failed, of)
+		}
+		k.failed[i].Count += uint64(times)
+		k.failed[i].Last = at
+	}}
+}
+
+// closes is the end of the listener.
+func closes(at int64) action {
+	at += began
+	return action{at, func(k *fakeKernel) {
+		for len(k.queue) > 0 {
+			e := k.queue[0]
+			k.queue = k.queue[1:]
+			e.Kind, e.Time, e.Depth, e.Backlog = event.Purged, at, uint32(len(k.queue)), k.backlog
+			k.pending = append(k.pending, e)
+			k.counts.Purged++
+		}
+		k.left = true
+		k.pending = append(k.pending, event.Event{Kind: event.ListenerClosed, Time: at, ListenerID: testListener,
+			NetNS: testNetNS, Local: k.bound, Backlog: k.backlog, Family: 2})
 	}}
 }
 
@@ -180,6 +245,33 @@ func incident() []action {
 		accepts(43 * second), accepts(43*second + 1*ms), accepts(43*second + 2*ms),
 		enters(44*second, 40006), accepts(44*second + 812_000),
 	}
+}
+
+// starvation is a server that leaks file descriptors until it has none left: it
+// calls accept() again and again, its queue fills up, clients are refused, and
+// it is killed.
+func starvation() []action {
+	script := []action{
+		enters(1*second, 40001), accepts(1*second + 1*ms),
+		enters(2*second, 40002), enters(2*second+100*ms, 40003), enters(2*second+200*ms, 40004),
+		fails(2*second, 123, 24, 1, true),
+		refuses(4*second, 40005, 0), refuses(5*second, 40005, 0), refuses(6*second, 40006, event.LastACK),
+		hangsUp(6*second+500*ms, 40003),
+		fails(6*second, 55, 22, 1, false),
+		closes(9 * second),
+	}
+	for i := range int64(6) {
+		script = append(script, fails((3+i)*second, 123, 24, 12431+uint32(i), true))
+	}
+	return script
+}
+
+// starvingKernel has a queue of two places and one more.
+func starvingKernel() *fakeKernel {
+	k := newFakeKernel(starvation()...)
+	k.backlog, k.counts.Backlog = 2, 2
+	k.now = began
+	return k
 }
 
 // incidentKernel is at the start of the trace.

@@ -35,6 +35,9 @@ func (g *gatherer) listeners(rows []listener.Row) []ui.Listener {
 			continue
 		}
 		selected = append(selected, ui.Listener{Row: row})
+		if row.Open == 0 { // its inode may be another socket's by now
+			continue
+		}
 		for _, inode := range inodesOf(&row) {
 			inodes[inode] = struct{}{}
 		}
@@ -47,8 +50,57 @@ func (g *gatherer) listeners(rows []listener.Row) []ui.Listener {
 		return selected
 	}
 	return slices.DeleteFunc(selected, func(l ui.Listener) bool {
-		return l.Accepted+l.Enqueued == 0 && !slices.ContainsFunc(l.Owners, g.named)
+		return l.Accepted+l.Enqueued+l.Overflow() == 0 && !slices.ContainsFunc(l.Owners, g.named) &&
+			!slices.ContainsFunc(l.AcceptErrors, g.namesFailed)
 	})
+}
+
+// namesFailed says whether the filter names the process for which accept()
+// failed. Its own name may not be that of the thread.
+func (g *gatherer) namesFailed(f listener.AcceptFailures) bool {
+	pid := int(f.PID)
+	if g.named(owner.Process{PID: pid, Comm: f.Comm.String()}) {
+		return true
+	}
+	for _, all := range g.known {
+		if slices.ContainsFunc(all, func(p owner.Process) bool { return p.PID == pid && g.named(p) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// wantsFailure says whether the filter selects a failed accept(): by its
+// listener, of which the bound address is zero if it is not known, and by who
+// called it or else holds it.
+func (g *gatherer) wantsFailure(e *event.Event, bound listener.Key) bool {
+	if filtersProcesses(g.filter) &&
+		!g.namesFailed(listener.AcceptFailures{PID: e.PID, Comm: e.Comm}) && !slices.ContainsFunc(g.known[e.Inode], g.named) {
+		return false
+	}
+	if !bound.Addr.IsValid() {
+		bound = listener.Key{NetNS: e.NetNS, Addr: e.Local}
+	}
+	if !bound.Addr.IsValid() {
+		return !filtersPlaces(g.filter)
+	}
+	return g.filter.MatchListener(bound.NetNS, bound.Addr, false)
+}
+
+// unplaced are the failed accepts that the filter selects, of those at listeners
+// that are not known.
+func (g *gatherer) unplaced(all []listener.AcceptFailures) []listener.AcceptFailures {
+	if filtersPlaces(g.filter) {
+		return nil
+	}
+	return slices.DeleteFunc(all, func(f listener.AcceptFailures) bool {
+		return filtersProcesses(g.filter) && !g.namesFailed(f)
+	})
+}
+
+// filtersPlaces says that a filter asks where a listener is.
+func filtersPlaces(f *filter.Filter) bool {
+	return len(f.Ports) > 0 || f.Addr.IsValid() || f.Family != filter.AnyFamily || f.NetNS != 0
 }
 
 func inodesOf(row *listener.Row) []uint32 {

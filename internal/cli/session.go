@@ -197,6 +197,7 @@ func (s *session) end(ctx context.Context) error {
 		Mode: s.src.Mode(), NetNS: s.app.env.netns,
 		Duration:  time.Duration(s.app.env.monotonic() - s.start),
 		Listeners: all, Losses: s.table.Losses(), Notes: s.hosts.notes(all),
+		AcceptErrors: s.hosts.unplaced(s.table.AcceptErrors()),
 	})
 	return s.view.flush()
 }
@@ -234,19 +235,20 @@ func (s *session) emit(e *event.Event) {
 }
 
 func (s *session) show(e *event.Event) {
-	if !s.wanted(e) {
+	place, _ := s.table.Resolve(e)
+	if !s.wanted(e, place.Key) {
 		return
 	}
-	line := ui.Line{Event: e, LastAccept: s.lastAccepts[e.ListenerID]}
-	if place, ok := s.table.Resolve(e); ok {
-		line.Listener = place.Key.Addr
-	}
-	s.view.line(&line)
+	s.view.line(&ui.Line{
+		Event: e, LastAccept: s.lastAccepts[e.ListenerID],
+		Listener: place.Key.Addr, AboutDepth: place.Depth, AboutBacklog: place.Backlog,
+	})
 }
 
-// wanted says whether an event gets a line. What the kernel was told to filter
-// may come nevertheless, from another source or by way of the table.
-func (s *session) wanted(e *event.Event) bool {
+// wanted says whether an event of the listener at a bound address, which is zero
+// if it is not known, gets a line. What the kernel was told to filter may come
+// nevertheless, from another source or by way of the table.
+func (s *session) wanted(e *event.Event, bound listener.Key) bool {
 	if len(s.opt.kinds) > 0 && !slices.Contains(s.opt.kinds, e.Kind) {
 		return false
 	}
@@ -254,6 +256,9 @@ func (s *session) wanted(e *event.Event) bool {
 		if wait, _ := e.Wait(); wait < s.opt.minWait {
 			return false
 		}
+	}
+	if e.Kind == event.AcceptError {
+		return s.hosts.wantsFailure(e, bound)
 	}
 	if e.Peer.IsValid() && e.Peer.Port() != 0 {
 		return s.opt.filter.Match(e.NetNS, e.Local)

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,64 @@ func TestIncidentAsJSON(t *testing.T) {
 	}
 	if types["event"] == 0 || types["listener"] != 2 || types["summary"] != 1 || types["loss"] != 1 {
 		t.Errorf("lines of types %v", types)
+	}
+}
+
+func TestStarvationAsText(t *testing.T) {
+	out, _ := runFake(t, starvingKernel(), "--duration", "12s")
+	golden.Compare(t, "starvation.txt", []byte(out))
+}
+
+func TestStarvationAsJSON(t *testing.T) {
+	out, _ := runFake(t, starvingKernel(), "-o", "json", "--duration", "12s")
+	golden.Compare(t, "starvation.jsonl", []byte(out))
+}
+
+// Where the mode does not count them, no refusal is not a true zero.
+func TestRefusalsAreLeftOutWhereTheyAreNotCounted(t *testing.T) {
+	k := incidentKernel()
+	k.mode = "restricted"
+	out, _ := runFake(t, k, "-o", "json", "--duration", "50s")
+	for _, key := range []string{"overflow", "accept_errors", "max_depth", "migrated_in", "full_ns"} {
+		if strings.Contains(out, key) {
+			t.Errorf("%s is told of", key)
+		}
+	}
+}
+
+func TestFailedAcceptsAreFiltered(t *testing.T) {
+	const known, unknown = "!! accept() FAILS with EMFILE at 127.0.0.1:8000", "!! accept() FAILS with EINVAL on descriptor 3"
+	for _, test := range []struct {
+		args           string
+		known, unknown bool
+	}{
+		{"", true, true},
+		{"--port 8000", true, false},
+		{"--port 9000", false, false},
+		{"--addr 127.0.0.0/8", true, false},
+		{"-6", false, false},
+		{"--netns SELF", false, false},
+		{"--comm python3", true, true},
+		{"--comm nginx", false, false},
+		{"--pid 1", false, false},
+		{"--events accept_error", true, true},
+		{"--events overflow", false, false},
+	} {
+		args := strings.Fields(strings.ReplaceAll(test.args, "SELF", strconv.Itoa(os.Getpid())))
+		out, code := runFake(t, starvingKernel(), append(args, "--duration", "8s")...)
+		if code != exitDone {
+			t.Errorf("%q: exit code %d: %s", test.args, code, out)
+		}
+		lines, summary, _ := strings.Cut(out, "\nsummary of ")
+		if strings.Contains(lines, known) != test.known || strings.Contains(lines, unknown) != test.unknown {
+			t.Errorf("%q: wrong lines:\n%s", test.args, out)
+		}
+		if test.args == "--events overflow" { // of lines only
+			test.unknown = true
+		}
+		if strings.Contains(summary, "at listeners that are not known") != test.unknown {
+			t.Errorf("%q: wrong summary:\n%s", test.args, out)
+		}
 	}
 }
 

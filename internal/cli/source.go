@@ -9,6 +9,10 @@ import (
 	"acceptwatch/internal/listener"
 )
 
+// restricted is the mode that counts neither refused connections nor failed
+// accepts.
+const restricted = "restricted"
+
 // source is where events and counts come from: the probe, a recording, or a
 // test. Its methods are called from one goroutine.
 type source interface {

@@ -14,22 +14,25 @@ import (
 )
 
 const traceHelp = `Shows a line for each connection that leaves an accept queue, and whatever goes
-wrong in one: connections whose client gave up before accept, resets, queues
-that nobody empties. It begins with what is queued already, and ends, on Ctrl-C
+wrong in one: connections whose client gave up before accept, resets, those
+refused because the queue was full, queues that nobody empties, and accept()
+that fails, such as for want of file descriptors (EMFILE). It begins with what is queued already, and ends, on Ctrl-C
 or after --duration, with a summary for each listener.
 
-On a terminal, problems are always shown, plain accepted lines at most 50 a
-second (--all: all of them). A pipe gets everything.
+On a terminal, problems are always shown, but plain accepted lines at most 50 a
+second, and refused connections and failed accepts at most 5 each a second and
+listener; the rest is counted (--all: show all of them). A pipe gets everything.
 
   WAIT    how long the connection was in the queue. 0*: less than could be
           measured. ~: sampled, not measured
-  DEPTH   connections in the queue after the event / backlog of the listener
+  DEPTH   connections in the queue after the event / backlog of the listener.
+          ~: as of the last count, a moment before
   UNREAD  bytes that the client has sent and nobody has read
   BY      name[process/thread] that called accept()`
 
 const traceExamples = `  acceptwatch trace --port 8000
   acceptwatch trace --comm nginx --min-wait 100ms
-  acceptwatch trace --events close_wait,reset,purged,stall,stall_end
+  acceptwatch trace --events overflow,accept_error,stall,stall_end
   acceptwatch trace --duration 1m -o json > trace.jsonl`
 
 // traceOptions are the flags of trace, parsed.
@@ -87,7 +90,7 @@ func newTraceCommand(a *app) *cobra.Command {
 	flags.DurationVar(&o.stallAfter, "stall-after", time.Second, "call it a stall when nobody accepts from a non-empty queue for this `time`")
 	flags.StringVarP(&output, "output", "o", "text", "output `format`: text or json (JSON Lines)")
 	flags.BoolVar(&o.noColor, "no-color", false, "no colours (nor with NO_COLOR set, nor in a pipe)")
-	flags.BoolVar(&o.all, "all", false, "show all accepted lines, on a terminal too")
+	flags.BoolVar(&o.all, "all", false, "leave no lines out, on a terminal too")
 	flags.SortFlags = false
 	return cmd
 }
@@ -107,7 +110,7 @@ func (o *traceOptions) check() error {
 // lineKinds are the kinds that have lines.
 func lineKinds() []event.Kind {
 	return []event.Kind{event.Accepted, event.CloseWait, event.Reset, event.Purged,
-		event.ListenerClosed, event.Stall, event.StallEnd}
+		event.Overflow, event.AcceptError, event.ListenerClosed, event.Stall, event.StallEnd}
 }
 
 func kindNames() []string {

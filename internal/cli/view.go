@@ -23,10 +23,11 @@ func (v *textView) flush() error      { return v.printer.Flush() }
 
 // jsonView is for programs; its format is that of package export.
 type jsonView struct {
-	out   io.Writer
-	clock *wallClock
-	buf   []byte
-	err   error
+	out      io.Writer
+	clock    *wallClock
+	refusals bool // the mode counts what was refused
+	buf      []byte
+	err      error
 }
 
 // flushAt is when the buffer is written before flush is called, in bytes.
@@ -36,18 +37,17 @@ func newJSONView(out io.Writer, clock *wallClock) *jsonView {
 	return &jsonView{out: out, clock: clock, buf: make([]byte, 0, flushAt+1<<10)}
 }
 
-func (v *jsonView) begin(h *ui.Header) { v.listeners(h.Listeners) }
+func (v *jsonView) begin(h *ui.Header) {
+	v.refusals = h.Mode != restricted
+	v.listeners(h.Listeners)
+}
 
 func (v *jsonView) listeners(all []ui.Listener) {
 	for i := range all {
 		l := &all[i]
-		record := export.Listener{Row: &l.Row, Owners: l.Owners}
-		if l.HeldKnown {
-			held := 0
-			for _, h := range l.Held {
-				held += h.Sockets
-			}
-			record.HeldCloseWait = &held
+		record := export.Listener{Row: &l.Row, Owners: l.Owners, Refusals: v.refusals, Wall: v.clock.at, HeldKnown: l.HeldKnown}
+		for _, h := range l.Held {
+			record.Held = append(record.Held, export.Held(h))
 		}
 		v.buf = export.AppendListener(v.buf, &record)
 	}
@@ -67,8 +67,17 @@ func (v *jsonView) end(s *ui.Summary) {
 	total := export.Summary{
 		Time: v.clock.env.now(), Mode: s.Mode, Duration: s.Duration, Listeners: len(s.Listeners),
 	}
+	refusals := &export.Refusals{Elsewhere: s.AcceptErrors}
+	if v.refusals {
+		total.Refusals = refusals
+	}
+	for i := range s.AcceptErrors {
+		refusals.AcceptErrors += s.AcceptErrors[i].Count
+	}
 	for i := range s.Listeners {
 		l := &s.Listeners[i]
+		refusals.Overflow += l.Overflow()
+		refusals.AcceptErrors += l.Failed()
 		total.Accepted += l.Accepted
 		total.CloseWait += l.CloseWait
 		total.Reset += l.Reset
@@ -78,7 +87,7 @@ func (v *jsonView) end(s *ui.Summary) {
 		total.Losses += s.Losses[i].Count
 		v.buf = export.AppendLoss(v.buf, &s.Losses[i])
 	}
-	v.buf = export.AppendSummary(v.buf, total)
+	v.buf = export.AppendSummary(v.buf, total, v.clock.at)
 }
 
 func (v *jsonView) write() {

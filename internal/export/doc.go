@@ -12,11 +12,12 @@
 // type "event", one thing that happened to one connection or listener:
 //
 //	time            when
-//	event           accepted, close_wait, reset, purged, listener_closed,
-//	                stall, stall_end
+//	event           accepted, close_wait, reset, purged, overflow, accept_error,
+//	                listener_closed, stall, stall_end
 //	listener        bound address of the listener; if it is not known, the
 //	                connection's own end
-//	peer            the client's end; not in stall, stall_end, listener_closed
+//	peer            the client's end; not in accept_error, stall, stall_end,
+//	                listener_closed
 //	family          ipv4 or ipv6: what carries the connection
 //	wait_ns         since it entered the queue; in stall and stall_end, since
 //	                when nobody had accepted. In mode restricted, accepted waits
@@ -27,10 +28,22 @@
 //	backlog         limit of the queue, which holds one more
 //	unread_bytes    received and not read
 //	pid, tid, comm  the acceptor's process, thread, and thread name; in
-//	                stall_end, who ended it
+//	                accept_error, who called accept(); in stall_end, who ended
+//	                it; in stall, the process that fails most often to accept
 //	netns           inode of the network namespace
 //	cookie          socket cookie
-//	errno           why a connection was closed: "ECONNRESET"
+//	errno           why a connection was closed: "ECONNRESET"; in accept_error
+//	                why accept() failed: "EMFILE"; in stall, why it has failed
+//	                since the last accept
+//	refused         overflow only, what was dropped because the queue was full:
+//	                "syn", or "last_ack" of the handshake
+//	client          overflow only, what it means to the client: "no_answer"
+//	                (it tries again), "believes_connected" (what it sends goes
+//	                unanswered) or "reset" (it was sent an RST)
+//	fd              accept_error only, the descriptor given to accept(); not if
+//	                io_uring called it
+//	repeats         accept_error only, failed calls since the last such line,
+//	                this one included; in stall, those since the start
 //
 // type "listener", the state of one bound address, at the start and at the end:
 //
@@ -40,15 +53,32 @@
 //	oldest_ns       age of the entry at the head of the queue
 //	enqueued, accepted, close_wait, reset, purged   since the start
 //	wait_ns         {"p50", "p90", "p99", "max"} of the accepted
+//	overflow        refused because the queue was full, the sum of overflow_syn
+//	                and overflow_last_ack; what a client sends again counts again
+//	migrated_in     came from a listener of the same SO_REUSEPORT group when it
+//	                closed
+//	migrated_out    left for another listener of the group
+//	max_depth       greatest depth of one queue
+//	full_ns         time with a full queue, the sum over the listeners
+//	accept_errors   [{"pid", "comm", "errno", "count", "last"}] failed calls of
+//	                accept() by process and errno, and when the last one failed;
+//	                without pid: of processes too many to tell apart
 //	lost            connections that entered and left unexplained
 //	unaccepted      {"ESTABLISHED", "CLOSE_WAIT", "CLOSE", "SYN_RECV"} in the
 //	                queue now
 //	held_close_wait connections in CLOSE_WAIT that were accepted and are still
 //	                open in a process: never part of unaccepted
+//	held            [{"pid", "comm", "fds", "sockets"}] who has these, by which
+//	                descriptors; without pid: not known who
+//
+// The keys from overflow to accept_errors are left out in mode restricted, which
+// does not count them.
 //
 // type "loss", something that was not seen: what (a word), text, count.
 //
 // type "summary", the last line: time, mode, duration_ns, listeners (number of
 // listener lines before it), accepted, close_wait, reset, purged, losses (the
-// sum of the loss lines).
+// sum of the loss lines); and, but in mode restricted, overflow and
+// accept_errors (failed calls), with accept_errors_elsewhere, as accept_errors
+// of a listener, of those whose listener is not known.
 package export

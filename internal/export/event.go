@@ -18,14 +18,15 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 	if !listener.IsValid() {
 		listener = e.Local
 	}
-	connection := e.Peer.IsValid() && e.Peer.Port() != 0
+	hasPeer := e.Peer.IsValid() && e.Peer.Port() != 0
+	queued := hasPeer && e.WasQueued()
 	b = append(b, `{"type":"event","time":"`...)
 	b = at.UTC().AppendFormat(b, timeFormat)
 	b = append(b, `","event":"`...)
 	b = append(b, e.Kind.String()...)
 	b = append(b, '"')
 	b = appendAddr(b, "listener", listener)
-	if connection {
+	if hasPeer {
 		b = appendAddr(b, "peer", e.Peer)
 	}
 	if addr := e.Local.Addr(); addr.IsValid() {
@@ -44,18 +45,20 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 	if e.DepthKnown() {
 		b = appendUint(b, "depth", uint64(e.Depth))
 	}
-	if connection {
+	if queued {
 		b = appendUint(b, "depth_at_entry", uint64(e.DepthAtEntry))
 	}
 	if e.DepthKnown() {
 		b = appendUint(b, "backlog", uint64(e.Backlog))
 	}
-	if connection {
+	if queued {
 		b = appendUint(b, "unread_bytes", uint64(e.Unread))
 	}
 	if e.PID != 0 {
 		b = appendUint(b, "pid", uint64(e.PID))
-		b = appendUint(b, "tid", uint64(e.TID))
+		if e.TID != 0 {
+			b = appendUint(b, "tid", uint64(e.TID))
+		}
 		b = appendComm(b, &e.Comm)
 	}
 	if e.NetNS != 0 {
@@ -67,7 +70,31 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 	if e.Errno != 0 {
 		b = appendWord(b, "errno", event.ErrnoName(e.Errno))
 	}
+	switch e.Kind {
+	case event.Overflow:
+		b = appendRefusal(b, e)
+	case event.AcceptError:
+		if e.FD >= 0 {
+			b = appendUint(b, "fd", uint64(e.FD))
+		}
+	}
+	if e.Repeats > 0 {
+		b = appendUint(b, "repeats", uint64(e.Repeats))
+	}
 	return append(b, "}\n"...)
+}
+
+// appendRefusal appends at what an Overflow was refused, and what its client
+// makes of it.
+func appendRefusal(b []byte, e *event.Event) []byte {
+	if e.Flags&event.LastACK == 0 {
+		return appendWord(appendWord(b, "refused", "syn"), "client", "no_answer")
+	}
+	client := "believes_connected"
+	if e.Flags&event.Aborted != 0 {
+		client = "reset"
+	}
+	return appendWord(appendWord(b, "refused", "last_ack"), "client", client)
 }
 
 func appendKey(b []byte, key string) []byte {

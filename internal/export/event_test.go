@@ -33,6 +33,14 @@ func events() []event.Event {
 	odd.Peer = netip.MustParseAddrPort("[2001:db8::1]:65535")
 	early.Flags, early.Backlog = event.ExitUnseen, 0
 	return []event.Event{full, unknown, dead, odd, early,
+		{Kind: event.Overflow, Time: 6_000_000_000, Local: local, Peer: peer, Depth: 129, Backlog: 128, Family: 2},
+		{Kind: event.Overflow, Time: 6_000_000_000, Local: local, Peer: peer, Depth: 129, Backlog: 128, Flags: event.LastACK},
+		{Kind: event.Overflow, Time: 6_000_000_000, Local: local, Depth: 129, Backlog: 128, Flags: event.LastACK | event.Aborted},
+		{Kind: event.AcceptError, Time: 6_000_000_000, Local: local, Depth: 0, Backlog: 128, Family: 2, NetNS: 1, Errno: 24,
+			PID: 12, TID: 13, Comm: comm("python3"), FD: 0, Repeats: 12431},
+		{Kind: event.AcceptError, Time: 6_000_000_000, Errno: 4000, PID: 12, TID: 13, Comm: comm("python3"), FD: -1, Repeats: 1},
+		{Kind: event.Stall, Time: 6_000_000_000, Queued: 5_000_000_000, Local: local, Depth: 12, Backlog: 128, State: event.Listening,
+			NetNS: 1, Errno: 24, PID: 12, Comm: comm("python3"), Repeats: 12431},
 		{Kind: event.Stall, Time: 6_000_000_000, Queued: 5_000_000_000, Local: local, Depth: 12, Backlog: 128, State: event.Listening, NetNS: 1}}
 }
 
@@ -40,7 +48,11 @@ func TestEventLines(t *testing.T) {
 	var b []byte
 	for _, e := range events() {
 		start := len(b)
-		b = AppendEvent(b, &e, time.Unix(1715950800, e.Time), netip.MustParseAddrPort("0.0.0.0:8000"))
+		bound := netip.MustParseAddrPort("0.0.0.0:8000")
+		if !e.Local.IsValid() {
+			bound = netip.AddrPort{}
+		}
+		b = AppendEvent(b, &e, time.Unix(1715950800, e.Time), bound)
 		if !json.Valid(b[start:]) {
 			t.Errorf("not JSON: %s", b[start:])
 		}
@@ -85,7 +97,7 @@ func BenchmarkEvent(b *testing.B) {
 }
 
 func TestRecords(t *testing.T) {
-	held := 0
+	wall := func(ns int64) time.Time { return time.Unix(1715950800, ns) }
 	row := listener.Row{
 		Key: listener.Key{NetNS: 7, Addr: netip.MustParseAddrPort("[::]:80")}, Open: 1, Time: 50, OldestQueued: 20,
 		Depth: 0, Backlog: 511, Enqueued: 3, Accepted: 2, AttachKnown: true,
@@ -93,10 +105,17 @@ func TestRecords(t *testing.T) {
 		Unaccepted: listener.Unaccepted{Known: true, Established: 1},
 	}
 	closed := listener.Row{Key: row.Key, Closed: 1, Purged: 4, Wait: listener.Waits{Max: 9}}
+	failures := []listener.AcceptFailures{{PID: 12, Comm: comm("\"python\""), Errno: 24, Count: 12431, Last: 5}, {Errno: 23, Count: 1, Last: 4}}
+	failing := listener.Row{Key: row.Key, Open: 1, OverflowSYN: 5, OverflowACK: 2, MigratedIn: 3, MigratedOut: 1,
+		MaxDepth: 129, MaxDepthBacklog: 128, Full: time.Second, AcceptErrors: failures}
 	var b []byte
-	b = AppendListener(b, &Listener{Row: &row, Owners: []owner.Process{{PID: 1, Comm: "<nginx>"}}, HeldCloseWait: &held})
+	b = AppendListener(b, &Listener{Row: &row, Owners: []owner.Process{{PID: 1, Comm: "<nginx>"}}, HeldKnown: true, Refusals: true, Wall: wall})
 	b = AppendListener(b, &Listener{Row: &closed})
+	b = AppendListener(b, &Listener{Row: &failing, Refusals: true, Wall: wall, HeldKnown: true, Held: []Held{
+		{Owner: owner.Process{PID: 12, Comm: "python3", FDs: []int{9, 7, 8}}, Sockets: 3}, {Sockets: 1}}})
 	b = AppendLoss(b, &listener.Loss{What: "ring_full", Text: "events found the buffer full", Count: 3})
-	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second, Listeners: 2, Accepted: 2})
+	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second, Listeners: 2, Accepted: 2}, wall)
+	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second,
+		Refusals: &Refusals{Overflow: 7, AcceptErrors: 12433, Elsewhere: failures[1:]}}, wall)
 	golden.Compare(t, "records.jsonl", b)
 }

@@ -2,8 +2,10 @@ package export
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
+	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
 )
@@ -27,32 +29,72 @@ type unacceptedRecord struct {
 	SynRecv     *uint32 `json:"SYN_RECV,omitempty"`
 }
 
+type failureRecord struct {
+	PID   uint32    `json:"pid,omitempty"`
+	Comm  string    `json:"comm,omitempty"`
+	Errno string    `json:"errno"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
+}
+
+type heldRecord struct {
+	PID     int    `json:"pid,omitempty"`
+	Comm    string `json:"comm,omitempty"`
+	FDs     []int  `json:"fds,omitempty"`
+	Sockets int    `json:"sockets"`
+}
+
+// refusalRecord is what not every mode counts.
+type refusalRecord struct {
+	Overflow        uint64          `json:"overflow"`
+	OverflowSYN     uint64          `json:"overflow_syn"`
+	OverflowLastACK uint64          `json:"overflow_last_ack"`
+	MigratedIn      uint64          `json:"migrated_in"`
+	MigratedOut     uint64          `json:"migrated_out"`
+	MaxDepth        uint32          `json:"max_depth"`
+	FullNS          time.Duration   `json:"full_ns"`
+	AcceptErrors    []failureRecord `json:"accept_errors"`
+}
+
 type listenerRecord struct {
-	Type          string            `json:"type"`
-	Listener      string            `json:"listener,omitempty"`
-	NetNS         uint32            `json:"netns,omitempty"`
-	Owners        []ownerRecord     `json:"owners,omitempty"`
-	Depth         *uint32           `json:"depth,omitempty"`
-	Backlog       *uint32           `json:"backlog,omitempty"`
-	OldestNS      *time.Duration    `json:"oldest_ns,omitempty"`
-	Enqueued      uint64            `json:"enqueued"`
-	Accepted      uint64            `json:"accepted"`
-	Waits         *waitRecord       `json:"wait_ns,omitempty"`
-	CloseWait     uint64            `json:"close_wait"`
-	Reset         uint64            `json:"reset"`
-	Purged        uint64            `json:"purged"`
-	Lost          *uint64           `json:"lost,omitempty"`
-	Unaccepted    *unacceptedRecord `json:"unaccepted,omitempty"`
-	HeldCloseWait *int              `json:"held_close_wait,omitempty"`
+	Type           string            `json:"type"`
+	Listener       string            `json:"listener,omitempty"`
+	NetNS          uint32            `json:"netns,omitempty"`
+	Owners         []ownerRecord     `json:"owners,omitempty"`
+	Depth          *uint32           `json:"depth,omitempty"`
+	Backlog        *uint32           `json:"backlog,omitempty"`
+	OldestNS       *time.Duration    `json:"oldest_ns,omitempty"`
+	Enqueued       uint64            `json:"enqueued"`
+	Accepted       uint64            `json:"accepted"`
+	Waits          *waitRecord       `json:"wait_ns,omitempty"`
+	CloseWait      uint64            `json:"close_wait"`
+	Reset          uint64            `json:"reset"`
+	Purged         uint64            `json:"purged"`
+	*refusalRecord                   // nil: not counted
+	Lost           *uint64           `json:"lost,omitempty"`
+	Unaccepted     *unacceptedRecord `json:"unaccepted,omitempty"`
+	HeldCloseWait  *int              `json:"held_close_wait,omitempty"`
+	Held           []heldRecord      `json:"held,omitempty"`
 }
 
 // Listener is a row with what is not in events.
 type Listener struct {
 	Row    *listener.Row
 	Owners []owner.Process
-	// HeldCloseWait is how many connections were accepted, are in CLOSE_WAIT
-	// and still open; nil: nobody has looked.
-	HeldCloseWait *int
+	// Refusals says that refused connections, failed accepts, migrations and
+	// the time with a full queue are counted in this mode.
+	Refusals bool
+	Wall     func(ns int64) time.Time // from CLOCK_MONOTONIC
+	// Held are the connections that were accepted, are in CLOSE_WAIT and still
+	// open, by the process that has them. HeldKnown says that somebody looked.
+	Held      []Held
+	HeldKnown bool
+}
+
+// Held are sockets in CLOSE_WAIT that a process has open.
+type Held struct {
+	Owner   owner.Process // FDs are those of the sockets; PID 0: not known whose
+	Sockets int
 }
 
 // AppendListener appends the line of a listener, with a line feed.
@@ -62,7 +104,20 @@ func AppendListener(b []byte, l *Listener) []byte {
 		Type: "listener", NetNS: row.Key.NetNS,
 		Enqueued: row.Enqueued, Accepted: row.Accepted,
 		CloseWait: row.CloseWait, Reset: row.Reset, Purged: row.Purged,
-		HeldCloseWait: l.HeldCloseWait,
+	}
+	if l.Refusals {
+		record.refusalRecord = &refusalRecord{
+			Overflow: row.Overflow(), OverflowSYN: row.OverflowSYN, OverflowLastACK: row.OverflowACK,
+			MigratedIn: row.MigratedIn, MigratedOut: row.MigratedOut,
+			MaxDepth: row.MaxDepth, FullNS: row.Full, AcceptErrors: failureRecords(row.AcceptErrors, l.Wall),
+		}
+	}
+	if l.HeldKnown {
+		record.HeldCloseWait = new(int)
+		for _, h := range l.Held {
+			*record.HeldCloseWait += h.Sockets
+			record.Held = append(record.Held, heldRecord{h.Owner.PID, h.Owner.Comm, slices.Sorted(slices.Values(h.Owner.FDs)), h.Sockets})
+		}
 	}
 	if row.Key.Addr.IsValid() {
 		record.Listener = row.Key.Addr.String()
@@ -92,6 +147,16 @@ func AppendListener(b []byte, l *Listener) []byte {
 	return appendRecord(b, record)
 }
 
+// failureRecords are never nil: there are none is not that they are not known.
+func failureRecords(all []listener.AcceptFailures, wall func(int64) time.Time) []failureRecord {
+	records := make([]failureRecord, 0, len(all))
+	for i := range all {
+		f := &all[i]
+		records = append(records, failureRecord{f.PID, f.Comm.String(), event.ErrnoName(f.Errno), f.Count, wall(f.Last).UTC()})
+	}
+	return records
+}
+
 // AppendLoss appends the line of a loss, with a line feed.
 func AppendLoss(b []byte, l *listener.Loss) []byte {
 	return appendRecord(b, struct {
@@ -113,15 +178,30 @@ type Summary struct {
 	Reset     uint64        `json:"reset"`
 	Purged    uint64        `json:"purged"`
 	Losses    uint64        `json:"losses"`
+	*Refusals               // nil: not counted in this mode
 }
 
-// AppendSummary appends the line of a summary, with a line feed.
-func AppendSummary(b []byte, s Summary) []byte {
+// Refusals are what a summary says of those that were not let in.
+type Refusals struct {
+	Overflow     uint64 `json:"overflow"`      // refused connections
+	AcceptErrors uint64 `json:"accept_errors"` // failed calls of accept()
+	// Elsewhere are those of AcceptErrors whose listener is not known.
+	Elsewhere []listener.AcceptFailures `json:"-"`
+}
+
+// AppendSummary appends the line of a summary, with a line feed. wall is the
+// time of day of CLOCK_MONOTONIC.
+func AppendSummary(b []byte, s Summary, wall func(ns int64) time.Time) []byte {
 	s.Time = s.Time.UTC()
-	return appendRecord(b, struct {
+	record := struct {
 		Type string `json:"type"`
 		Summary
-	}{"summary", s})
+		Elsewhere []failureRecord `json:"accept_errors_elsewhere,omitempty"`
+	}{Type: "summary", Summary: s}
+	if s.Refusals != nil {
+		record.Elsewhere = failureRecords(s.Elsewhere, wall)
+	}
+	return appendRecord(b, record)
 }
 
 // appendRecord appends one of the records above, which always encode.

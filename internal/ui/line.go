@@ -17,6 +17,10 @@ type Line struct {
 	*event.Event
 	Listener   netip.AddrPort // bound address; invalid: not known
 	LastAccept LastAccept     // of the listener, for Stall
+	// AboutDepth and AboutBacklog are those of the queue when it was last heard
+	// of, for an event that does not tell; 0: not known.
+	AboutDepth, AboutBacklog uint32
+	Over                     time.Duration // AcceptError: that Repeats took; 0: not known
 }
 
 // LastAccept is who accepted last, and when.
@@ -35,10 +39,18 @@ func (l *Line) listener() netip.AddrPort {
 	return l.Local
 }
 
+// peer is the client's end; invalid: not known.
+func (l *Line) peer() netip.AddrPort {
+	if l.Peer.Port() == 0 {
+		return netip.AddrPort{}
+	}
+	return l.Peer
+}
+
 // isProblem says that somebody should look at this one.
 func (l *Line) isProblem() bool {
 	switch l.Kind {
-	case event.CloseWait, event.Reset, event.Purged, event.Stall:
+	case event.CloseWait, event.Reset, event.Purged, event.Overflow, event.AcceptError, event.Stall:
 		return true
 	case event.Accepted:
 		return l.State.Dead()
@@ -58,7 +70,7 @@ type renderer struct {
 // of its own.
 func (r *renderer) appendLine(b []byte, l *Line) []byte {
 	switch l.Kind {
-	case event.Stall, event.StallEnd, event.ListenerClosed:
+	case event.AcceptError, event.Stall, event.StallEnd, event.ListenerClosed:
 		return r.appendNotice(b, l)
 	}
 	words := problemSentence(l.Event)
@@ -92,15 +104,15 @@ func (r *renderer) appendCells(b []byte, l *Line) []byte {
 	b = append(b, ' ')
 	b = padRight(appendAddr(b, l.listener()), len(b), r.listener)
 	b = append(b, ' ')
-	b = padRight(appendAddr(b, l.Peer), len(b), r.peer)
+	b = padRight(appendAddr(b, l.peer()), len(b), r.peer)
 	b = append(b, ' ')
 	b = padRight(append(b, l.Kind.String()...), len(b), r.event)
 
 	var cell [48]byte
 	b = appendRight(append(b, ' '), appendWait(cell[:0], l.Event), r.wait)
-	b = appendRight(append(b, ' '), appendDepth(cell[:0], l.Event), r.depth)
+	b = appendRight(append(b, ' '), appendDepth(cell[:0], l), r.depth)
 	if r.unread > 0 {
-		b = appendRight(append(b, ' '), strconv.AppendUint(cell[:0], uint64(l.Unread), 10), r.unread)
+		b = appendRight(append(b, ' '), appendUnread(cell[:0], l.Event), r.unread)
 	}
 	if l.PID == 0 {
 		return b
@@ -136,13 +148,27 @@ func appendWait(b []byte, e *event.Event) []byte {
 	return AppendDuration(b, wait)
 }
 
-// appendDepth writes "12/128", or "-" if the queue's listener is not known.
-func appendDepth(b []byte, e *event.Event) []byte {
-	if !e.DepthKnown() {
+// appendDepth writes "12/128", "~12/128" if that was a moment before, or "-" if
+// the queue's listener is not known.
+func appendDepth(b []byte, l *Line) []byte {
+	depth, backlog := l.Depth, l.Backlog
+	if !l.DepthKnown() {
+		if l.AboutDepth == 0 {
+			return append(b, '-')
+		}
+		depth, backlog = l.AboutDepth, l.AboutBacklog
+		b = append(b, '~')
+	}
+	b = strconv.AppendUint(b, uint64(depth), 10)
+	return strconv.AppendUint(append(b, '/'), uint64(backlog), 10)
+}
+
+// appendUnread writes the unread bytes, or "-" if there is nothing to read from.
+func appendUnread(b []byte, e *event.Event) []byte {
+	if !e.WasQueued() {
 		return append(b, '-')
 	}
-	b = strconv.AppendUint(b, uint64(e.Depth), 10)
-	return strconv.AppendUint(append(b, '/'), uint64(e.Backlog), 10)
+	return strconv.AppendUint(b, uint64(e.Unread), 10)
 }
 
 // cut ends the line that begins at start at the edge of the terminal.

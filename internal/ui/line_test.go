@@ -30,6 +30,7 @@ func TestLines(t *testing.T) {
 		{"lines_80.txt", 80, false},
 		{"lines_80_color.txt", 80, true},
 		{"lines_120.txt", 120, false},
+		{"lines_200.txt", 200, false},
 		{"lines_200_color.txt", 200, true},
 		{"lines_pipe.txt", 0, false},
 	} {
@@ -59,6 +60,26 @@ func BenchmarkLine(b *testing.B) {
 	for b.Loop() {
 		buf = r.appendLine(buf[:0], &line)
 	}
+}
+
+// refused is a connection that found the queue full.
+func refused(at int64, flags event.Flags) Line {
+	return Line{Event: &event.Event{
+		Kind: event.Overflow, Time: at, ListenerID: 1, NetNS: 4026531840, Family: 2, Flags: flags,
+		Local: netip.MustParseAddrPort("127.0.0.1:8000"), Peer: netip.MustParseAddrPort("127.0.0.1:51234"), Depth: 129, Backlog: 128,
+	}, Listener: netip.MustParseAddrPort("127.0.0.1:8000")}
+}
+
+// failedAccept is an accept() of python3 that failed.
+func failedAccept(at int64, errno uint16, change func(*Line)) Line {
+	l := Line{Event: &event.Event{
+		Kind: event.AcceptError, Time: at, ListenerID: 1, NetNS: 4026531840, Family: 2, Errno: errno, Repeats: 1, FD: 5,
+		Local: netip.MustParseAddrPort("127.0.0.1:8000"), Depth: 12, Backlog: 128, PID: 123, TID: 125, Comm: comm("python3"),
+	}, Listener: netip.MustParseAddrPort("127.0.0.1:8000")}
+	if change != nil {
+		change(&l)
+	}
+	return l
 }
 
 func sampleLines() []Line {
@@ -96,6 +117,31 @@ func sampleLines() []Line {
 		make(event.Accepted, 105*second, 99_900_000_000, func(e *event.Event) { e.State = event.CloseWaited }),
 		make(event.Accepted, 105*second, 99_900_000_000, func(e *event.Event) { e.State = event.Close }),
 		make(event.Purged, 106*second, 125*second, nil),
+		make(event.Purged, 106*second, 125*second, func(e *event.Event) { e.State = event.CloseWaited }),
+		make(event.Purged, 106*second, 125*second, func(e *event.Event) { e.State = event.Close }),
+		func() Line {
+			l := make(event.CloseWait, 106*second, 812_000, func(e *event.Event) { e.State, e.Depth, e.Backlog = event.CloseWaited, 0, 0 })
+			l.AboutDepth, l.AboutBacklog = 129, 128
+			return l
+		}(),
+		refused(106*second, 0),
+		refused(106*second, event.LastACK),
+		refused(106*second, event.LastACK|event.Aborted),
+		func() Line {
+			l := refused(106*second, 0)
+			l.Peer = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+			return l
+		}(),
+		failedAccept(106*second, 24, nil),
+		failedAccept(107*second, 24, func(l *Line) { l.Repeats, l.Over, l.Depth = 12431, time.Second+20*time.Millisecond, 129 }),
+		failedAccept(107*second, 23, func(l *Line) { l.Repeats, l.Over, l.Depth = 7, 2500*time.Millisecond, 1 }),
+		failedAccept(107*second, 12, func(l *Line) { l.Repeats = 3 }),
+		failedAccept(107*second, 22, func(l *Line) { l.Listener, l.Local, l.Depth, l.Backlog = netip.AddrPort{}, netip.AddrPort{}, 0, 0 }),
+		failedAccept(107*second, 71, func(l *Line) {
+			l.Listener, l.Local, l.FD, l.Depth, l.Backlog = netip.AddrPort{}, netip.AddrPort{}, -1, 0, 0
+		}),
+		failedAccept(107*second, 103, nil),
+		failedAccept(107*second, 1, nil),
 		make(event.Accepted, 107*second, 20_000, func(e *event.Event) {
 			e.Local = netip.MustParseAddrPort("[2001:db8::1]:443")
 			e.Peer = netip.MustParseAddrPort("[2001:db8:85a3::8a2e:370:7334]:65535")
@@ -108,10 +154,18 @@ func sampleLines() []Line {
 			return l
 		}(),
 		make(event.Stall, 108*second, 1500*second/1000, nil),
+		func() Line {
+			l := make(event.Stall, 108*second, second, func(e *event.Event) {
+				e.PID, e.Comm, e.Errno, e.Repeats = 123, comm("python3"), 24, 12431
+			})
+			l.LastAccept = LastAccept{107 * second, 123, 125, comm("python3")}
+			return l
+		}(),
+		make(event.Stall, 108*second, second, func(e *event.Event) { e.Errno, e.Repeats = 23, 1 }),
 		make(event.StallEnd, 150*second, 42*second, func(e *event.Event) {
 			e.Ended, e.PID, e.TID, e.Comm, e.Depth = event.EndedByAccept, 123, 125, comm("python3"), 11
 		}),
-		make(event.StallEnd, 150*second, 42*second, func(e *event.Event) { e.Ended, e.Depth = event.EndedByClose, 0 }),
+		make(event.StallEnd, 150*second, 42*second, func(e *event.Event) { e.Ended, e.Depth = event.EndedByClose, 11 }),
 		make(event.StallEnd, 150*second, 42*second, func(e *event.Event) { e.Ended, e.Depth = event.EndedByEmpty, 0 }),
 		make(event.ListenerClosed, 151*second, 0, func(e *event.Event) { e.Depth = 0 }),
 	}

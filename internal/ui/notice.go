@@ -11,7 +11,7 @@ import (
 func (r *renderer) appendNotice(b []byte, l *Line) []byte {
 	s := plain
 	switch l.Kind {
-	case event.Stall:
+	case event.Stall, event.AcceptError:
 		s = alarm
 	case event.StallEnd:
 		s = relief
@@ -35,9 +35,18 @@ func (r *renderer) renderTime(ns int64) string { return r.wall(ns).Format("15:04
 func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 	listener := string(appendAddr(nil, l.listener()))
 	switch l.Kind {
+	case event.AcceptError:
+		return Mark + " accept() FAILS", "with " + acceptErrorWords(l)
 	case event.Stall:
-		words = listener + ": " + taken(l.Event) + ", nobody has called accept() for " +
-			Duration(ago(l.Time, l.Queued))
+		words = listener + ": " + taken(l.Event)
+		since := Duration(ago(l.Time, l.Queued))
+		if l.Errno == 0 {
+			words += ", nobody has called accept() for " + since
+		} else {
+			who := string(appendAcceptor(nil, l.Event, false, 0))
+			words += ", nothing accepted for " + since + ": accept() FAILS with " + failureOf(l.Errno, who) +
+				"; " + Plural(l.Repeats, "time") + " so far"
+		}
 		return "STALL", words + " (" + lastAccept(&l.LastAccept, clock) + ")"
 	case event.StallEnd:
 		words = listener + ": after " + Duration(ago(l.Time, l.Queued)) + ", "
@@ -53,7 +62,7 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 		default:
 			words += "because the queue is empty; nobody was seen to accept"
 		}
-		if l.Depth > 0 {
+		if l.Depth > 0 && l.Ended != event.EndedByClose {
 			words += "; " + taken(l.Event)
 		}
 		return "STALL-END", words

@@ -21,8 +21,9 @@ const (
 type Options struct {
 	Out   io.Writer
 	Color bool
-	// Terminal limits plain accepted lines to 50 a second, and repeats the
-	// column titles.
+	// Terminal limits plain accepted lines to 50 a second, those of refused
+	// connections and of failed accepts to 5 each a second and listener, and
+	// repeats the column titles.
 	Terminal bool
 	All      bool // no limit
 	// Width is asked for the width of the terminal, in columns, at each line
@@ -40,15 +41,20 @@ type Printer struct {
 	buf     []byte
 	err     error // of the first write that failed
 	limiter limiter
+	floods  floods
+	failing failing
 	lines   int // since the titles
-	noted   struct{ unknown, sampled bool }
+	noted   struct {
+		unknown, sampled, about bool
+		errnos                  map[uint16]bool
+	}
 }
 
 // NewPrinter makes a Printer.
 func NewPrinter(o Options) *Printer {
 	p := &Printer{opt: o, renderer: renderer{palette: palette{o.Color}, wall: o.Wall}}
 	if o.Terminal && !o.All {
-		p.limiter.perSecond = linesASecond
+		p.limiter.perSecond, p.floods.perSecond = linesASecond, refusalsASecond
 	}
 	p.layout = layoutFor(o.Width())
 	return p
@@ -64,11 +70,20 @@ func (p *Printer) Titles() {
 	p.lines = 0
 }
 
-// Line prints an event. On a terminal, a plain accepted line may be counted
-// only.
+// Line prints an event. On a terminal, one that is plainly accepted, refused or
+// a failed accept may be counted only.
 func (p *Printer) Line(l *Line) {
 	p.Tick()
-	if l.Kind == event.Accepted && !l.isProblem() && !p.limiter.allow() {
+	switch {
+	case l.Kind == event.AcceptError:
+		timed := *l
+		timed.Over = p.failing.since(l.Event)
+		l = &timed
+		if !p.floods.allow(l) {
+			return
+		}
+	case l.Kind == event.Overflow && !p.floods.allow(l),
+		l.Kind == event.Accepted && !l.isProblem() && !p.limiter.allow():
 		return
 	}
 	if p.opt.Terminal && p.lines >= titlesEvery {
@@ -79,16 +94,34 @@ func (p *Printer) Line(l *Line) {
 	if len(p.buf) >= flushAt {
 		_ = p.Flush() // which the next one tells
 	}
-	if l.Kind != event.Accepted {
-		return
-	}
-	if _, known := l.Wait(); !known && !p.noted.unknown {
-		p.noted.unknown = true
-		p.note("0*: accepted in the moment in which it was queued, before the kernel had noted the time")
-	}
-	if l.Flags&event.Sampled != 0 && !p.noted.sampled {
-		p.noted.sampled = true
-		p.note("~: sampled; the connection was accepted up to 0.1 s before")
+	p.explain(l)
+}
+
+// explain says once what a mark of a line means, or what to do about an errno.
+func (p *Printer) explain(l *Line) {
+	switch l.Kind {
+	case event.Accepted:
+		if _, known := l.Wait(); !known && !p.noted.unknown {
+			p.noted.unknown = true
+			p.note(faint, "0*: accepted in the moment in which it was queued, before the kernel had noted the time")
+		}
+		if l.Flags&event.Sampled != 0 && !p.noted.sampled {
+			p.noted.sampled = true
+			p.note(faint, "~ before a wait: sampled; the connection was accepted up to 0.1 s before")
+		}
+	case event.CloseWait, event.Reset:
+		if !l.DepthKnown() && l.AboutDepth > 0 && !p.noted.about {
+			p.noted.about = true
+			p.note(faint, "~ before a depth: as of the last count, a moment before")
+		}
+	case event.AcceptError:
+		if _, remedy := failureWords(l.Errno); remedy != "" && !p.noted.errnos[l.Errno] {
+			if p.noted.errnos == nil {
+				p.noted.errnos = make(map[uint16]bool)
+			}
+			p.noted.errnos[l.Errno] = true
+			p.note(strong, event.ErrnoName(l.Errno)+": "+remedy)
+		}
 	}
 }
 
@@ -97,22 +130,31 @@ func (p *Printer) Tick() {
 	if p.limiter.perSecond == 0 {
 		return
 	}
-	if held := p.limiter.turn(p.opt.Now()); held > 0 {
+	now := p.opt.Now()
+	if held := p.limiter.turn(now); held > 0 {
 		p.more(held)
 	}
+	p.moreRefused(p.floods.turn(now))
 }
 
 func (p *Printer) more(held uint64) {
-	p.note("... " + Count(held) + " more accepted")
+	p.note(faint, "... "+Count(held)+" more accepted")
 	p.lines++
 }
 
+func (p *Printer) moreRefused(lines []string) {
+	for _, text := range lines {
+		p.note(problem, text)
+		p.lines++
+	}
+}
+
 // note prints what is not data.
-func (p *Printer) note(text string) {
+func (p *Printer) note(s style, text string) {
 	if p.edge > 0 {
 		text = string(appendWrapped(nil, text, "", "   ", p.edge))
 	}
-	p.buf = append(p.buf, p.paint(faint, text)...)
+	p.buf = append(p.buf, p.paint(s, text)...)
 	p.buf = append(p.buf, '\n')
 }
 

@@ -22,7 +22,9 @@ func problemSentence(e *event.Event) string {
 	case e.Kind == event.Reset:
 		text = resetSentence(e)
 	case e.Kind == event.Purged:
-		text = "PURGED: the listener was closed after this client had waited " + waited(e) + "; it was never accepted"
+		text = purgedSentence(e)
+	case e.Kind == event.Overflow:
+		text = overflowSentence(e)
 	case e.Kind == event.Accepted && e.State == event.CloseWaited:
 		text = "dead on accept: the client had hung up, the server has just accepted a dead peer"
 	case e.Kind == event.Accepted && e.State == event.Close:
@@ -47,6 +49,31 @@ func resetSentence(e *event.Event) string {
 		return "TIMED OUT before accept: the client stopped answering, after waiting " + waited(e) + still
 	default:
 		return fmt.Sprintf("CLOSED before accept (%s) after waiting %s%s", event.ErrnoName(e.Errno), waited(e), still)
+	}
+}
+
+func purgedSentence(e *event.Event) string {
+	gone := ""
+	switch e.State {
+	case event.CloseWaited:
+		gone = "; it had hung up before"
+	case event.Close:
+		gone = "; its connection had been reset before"
+	default:
+		return "PURGED: the listener was closed after this client had waited " + waited(e) + "; it was never accepted"
+	}
+	return "PURGED: the listener was closed " + waited(e) + " after this client was queued, never accepted" + gone
+}
+
+func overflowSentence(e *event.Event) string {
+	full := fmt.Sprintf("OVERFLOW: the queue is full (%s of %s+1), ", Count(e.Depth), Count(e.Backlog))
+	switch {
+	case e.Flags&event.LastACK == 0:
+		return full + "the client's SYN was dropped: it will try again after 1, 3, 7 s"
+	case e.Flags&event.Aborted != 0:
+		return full + "the client believed that it was connected, and was sent an RST"
+	default:
+		return full + "the handshake's last ACK was dropped: the client believes that it is connected, and what it sends goes unanswered"
 	}
 }
 
