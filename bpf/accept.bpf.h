@@ -58,8 +58,8 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	}
 	depth = READ(sk, sk_ack_backlog);
 	waited = wait_us(now, READ(tp, rcvq_space.time));
-	l->depth = depth;
-	state = READ(child, __sk_common.skc_state);
+	depth_shrunk(l, sk, depth, now);
+	state = state_of(child, tp);
 	count_accept(l, now, waited, state);
 	if (!reports_accept(waited, state))
 		return;
@@ -88,7 +88,7 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 	if (!tp)
 		return;
 	now = bpf_ktime_get_ns();
-	state = READ(child, __sk_common.skc_state);
+	state = state_of(child, tp);
 	waited = wait_us(now, READ(tp, rcvq_space.time));
 	if (l) {
 		count_accept(l, now, waited, state);
@@ -173,6 +173,13 @@ static __always_inline void handle_graft(struct sock *child)
 	struct listener *l = NULL;
 	__u64 *found, key = 0;
 
+#ifdef ACCEPTWATCH_PROBING
+	/* accept() on an MPTCP listener: what was queued is the subflow. */
+	if (READ(child, sk_protocol) == IPPROTO_MPTCP)
+		child = first_subflow(child);
+	if (!child)
+		return;
+#endif
 	if (was_seen(child, tid))
 		return;
 	found = bpf_map_lookup_elem(&accepting, &tid);
@@ -180,7 +187,7 @@ static __always_inline void handle_graft(struct sock *child)
 		key = *found;
 		bpf_map_delete_elem(&accepting, &tid);
 	}
-#ifdef ACCEPTWATCH_KPROBE
+#ifdef ACCEPTWATCH_PROBING
 	if (key && tcp_sk(child)) {
 		accepted((struct sock *)key, child);
 		return;

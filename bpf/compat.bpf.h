@@ -4,7 +4,7 @@
 #ifndef ACCEPTWATCH_COMPAT_H
 #define ACCEPTWATCH_COMPAT_H
 
-#include "vmlinux.h"
+#include "config.bpf.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
@@ -14,7 +14,7 @@
  * typed pointers by plain loads: cheap, and permitted where
  * bpf_probe_read_kernel is refused (lockdown=confidentiality). Kprobes get
  * bare registers and must ask the helper. */
-#ifdef ACCEPTWATCH_KPROBE
+#ifdef ACCEPTWATCH_PROBING
 #define READ(ptr, field)      BPF_CORE_READ(ptr, field)
 #define READ_BITS(ptr, field) BPF_CORE_READ_BITFIELD_PROBED(ptr, field)
 #else
@@ -25,7 +25,7 @@
 /* NULL unless it is a TCP socket. */
 static __always_inline struct tcp_sock *tcp_sk(void *sk)
 {
-#ifdef ACCEPTWATCH_KPROBE
+#ifdef ACCEPTWATCH_PROBING
 	__u16 family = READ((struct sock *)sk, __sk_common.skc_family);
 
 	if (family != AF_INET && family != AF_INET6)
@@ -117,10 +117,49 @@ static __always_inline bool in_cgroup(struct sock *sk, __u64 id)
 	return false;
 }
 
-/* An MPTCP subflow; the member is there with CONFIG_MPTCP only. */
+/* An MPTCP subflow, or the TCP socket of an MPTCP listener; the member is there
+ * with CONFIG_MPTCP only. */
 static __always_inline bool is_mptcp(struct tcp_sock *tp)
 {
 	return bpf_core_field_exists(tp->is_mptcp) && READ(tp, is_mptcp);
+}
+
+/* The MPTCP socket of a subflow, to be read by BPF_CORE_READ in both objects: no
+ * typed pointer leads to it. NULL if there is none, or no permission. */
+static __always_inline struct mptcp_sock *mptcp_sk(struct sock *subflow)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)subflow;
+	struct mptcp_subflow_context *context;
+
+	if (!cfg_probe_read || !bpf_core_field_exists(struct mptcp_subflow_context, conn))
+		return NULL;
+	context = BPF_CORE_READ(icsk, icsk_ulp_data);
+	return context ? (struct mptcp_sock *)BPF_CORE_READ(context, conn) : NULL;
+}
+
+#ifdef ACCEPTWATCH_PROBING
+/* What the queue of an MPTCP listener holds of a connection, and the TCP socket
+ * of the listener itself. */
+static __always_inline struct sock *first_subflow(struct sock *sk)
+{
+	struct mptcp_sock *msk = (struct mptcp_sock *)sk;
+
+	return bpf_core_field_exists(msk->first) ? READ(msk, first) : NULL;
+}
+#endif
+
+/* The state that accept() finds: of an MPTCP connection, what its peer did is
+ * in the MPTCP socket, and the subflow stays ESTABLISHED
+ * (mptcp_check_data_fin, net/mptcp/protocol.c). */
+static __always_inline __u8 state_of(struct sock *sk, struct tcp_sock *tp)
+{
+	__u8 state = READ(sk, __sk_common.skc_state);
+	struct mptcp_sock *msk;
+
+	if (!is_mptcp(tp) || state == TCP_CLOSE || state == TCP_LISTEN)
+		return state;
+	msk = mptcp_sk(sk);
+	return msk ? BPF_CORE_READ(msk, sk.icsk_inet.sk.__sk_common.skc_state) : state;
 }
 
 #endif

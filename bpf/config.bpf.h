@@ -16,6 +16,9 @@ const volatile __u32 cfg_netns;	 /* inode of the network namespace */
 const volatile __u64 cfg_cgroup; /* id of a cgroup; those below it are in it */
 const volatile __u8 cfg_held_on; /* only listeners in the map held */
 
+/* bpf_probe_read_kernel is permitted (not under lockdown=confidentiality). */
+const volatile __u8 cfg_probe_read;
+
 const volatile __u64 cfg_ring_size;   /* bytes */
 const volatile __u64 cfg_min_wait_us; /* accepted events only */
 const volatile __u32 cfg_kinds;	      /* bit n: make events of kind n */

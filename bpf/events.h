@@ -33,6 +33,8 @@ enum event_flag {
 	EVENT_FLAG_LAST_ACK = 1 << 4,
 	/* OVERFLOW: the client is sent an RST (tcp_abort_on_overflow). */
 	EVENT_FLAG_ABORTED = 1 << 5,
+	/* LISTENER: takes MPTCP connections. */
+	EVENT_FLAG_MPTCP = 1 << 6,
 };
 
 struct event {

@@ -92,7 +92,7 @@ static __always_inline void event_fill(struct event *e, enum event_kind kind, __
 	e->error = 0;
 	e->kind = kind;
 	e->family = family;
-	e->state = READ(sk, __sk_common.skc_state);
+	e->state = state_of(sk, tp);
 	e->flags = 0;
 	e->reserved = 0;
 	/* By words: clang clears an array of bytes byte by byte. */

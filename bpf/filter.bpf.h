@@ -37,6 +37,13 @@ static __always_inline __u32 netns_of(struct sock *sk)
 	return READ(net, ns.inum);
 }
 
+/* Does an address pass, in four words, IPv4 mapped into IPv6? */
+static __always_inline bool wanted_words(__u32 word[4])
+{
+	return (word[0] & cfg_mask[0]) == cfg_addr[0] && (word[1] & cfg_mask[1]) == cfg_addr[1] &&
+	       (word[2] & cfg_mask[2]) == cfg_addr[2] && (word[3] & cfg_mask[3]) == cfg_addr[3];
+}
+
 /* Does the socket's own address pass? A listener bound to all addresses does:
  * the connections that come to it are looked at one by one. */
 static __always_inline bool wanted_addr(struct sock *sk, __u16 family, bool listener)
@@ -55,8 +62,7 @@ static __always_inline bool wanted_addr(struct sock *sk, __u16 family, bool list
 		if (listener && !(word[0] | word[1] | word[2] | word[3]))
 			return true;
 	}
-	return (word[0] & cfg_mask[0]) == cfg_addr[0] && (word[1] & cfg_mask[1]) == cfg_addr[1] &&
-	       (word[2] & cfg_mask[2]) == cfg_addr[2] && (word[3] & cfg_mask[3]) == cfg_addr[3];
+	return wanted_words(word);
 }
 
 static __always_inline bool wanted_family(struct sock *sk, __u16 family, bool listener)
@@ -68,7 +74,8 @@ static __always_inline bool wanted_family(struct sock *sk, __u16 family, bool li
 	return cfg_family == AF_INET;
 }
 
-static __always_inline bool wanted_by_user(struct sock *sk, bool listener)
+/* All but the cgroup, which only a full socket has. */
+static __always_inline bool wanted_ends(struct sock *sk, bool listener)
 {
 	__u16 family;
 	__u64 port;
@@ -86,11 +93,12 @@ static __always_inline bool wanted_by_user(struct sock *sk, bool listener)
 	family = READ(sk, __sk_common.skc_family);
 	if (cfg_family && !wanted_family(sk, family, listener))
 		return false;
-	if (cfg_addr_on && !wanted_addr(sk, family, listener))
-		return false;
-	if (cfg_cgroup && !in_cgroup(sk, cfg_cgroup))
-		return false;
-	return true;
+	return !cfg_addr_on || wanted_addr(sk, family, listener);
+}
+
+static __always_inline bool wanted_by_user(struct sock *sk, bool listener)
+{
+	return wanted_ends(sk, listener) && (!cfg_cgroup || in_cgroup(sk, cfg_cgroup));
 }
 
 static __always_inline bool is_canary(struct sock *sk)
@@ -130,6 +138,16 @@ static __always_inline bool wanted_of(struct sock *listener, struct sock *child)
 	if (!wanted_by_user(child, false))
 		return is_canary(child);
 	return !cfg_held_on || held_listener(listener) || is_canary(child);
+}
+
+/* A handshake; the common part of a request is that of a socket. */
+static __always_inline bool wanted_request(struct sock *listener, struct request_sock *req)
+{
+	struct sock *sk = (struct sock *)req;
+
+	if (!wanted_ends(sk, false) || (cfg_cgroup && !in_cgroup(listener, cfg_cgroup)))
+		return false;
+	return !cfg_held_on || held_listener(listener);
 }
 
 /* A connection alone: who holds its listener is known by port. */

@@ -64,6 +64,22 @@ static __noinline void take_histogram(struct listener *l)
 	l->histogram = slot;
 }
 
+/* Gives a slot back whose waits nobody will read. The first slot is never
+ * written: it clears. */
+static __always_inline void drop_histogram(struct listener *l)
+{
+	__u32 slot = l->histogram, none = NO_HISTOGRAM;
+	struct histogram *zero;
+
+	if (slot < FIRST_HISTOGRAM)
+		return;
+	zero = bpf_map_lookup_elem(&histograms, &none);
+	if (!zero)
+		return;
+	bpf_map_update_elem(&histograms, &slot, zero, BPF_ANY);
+	bpf_map_push_elem(&free_histograms, &slot, BPF_ANY);
+}
+
 static __always_inline void count_wait(struct listener *l, __u64 wait_us)
 {
 	struct histogram *h;

@@ -22,6 +22,7 @@ static __noinline struct listener *listener_new(struct sock *sk)
 	if (fresh.family == AF_INET6)
 		fresh.v6only = READ_BITS(sk, __sk_common.skc_ipv6only);
 	fresh.depth = READ(sk, sk_ack_backlog);
+	fresh.max_depth = fresh.depth;
 	fresh.backlog = READ(sk, sk_max_ack_backlog);
 	copy_local_addr(fresh.addr, sk, fresh.family);
 	bpf_map_update_elem(&listeners, &key, &fresh, BPF_NOEXIST);
@@ -40,6 +41,42 @@ static __always_inline struct listener *listener_of(struct sock *sk)
 	return l ? l : listener_new(sk);
 }
 
+/* The queue is full with one entry more than the backlog: the kernel tests with
+ * > (sk_acceptq_is_full, include/net/sock.h). */
+static __always_inline bool queue_full(struct sock *sk)
+{
+	return READ(sk, sk_ack_backlog) > READ(sk, sk_max_ack_backlog);
+}
+
+/* The time that is over; two CPUs that end it at once count it twice. */
+static __always_inline void not_full(struct listener *l, __u64 now)
+{
+	l->full += now - l->full_since;
+	l->full_since = 0;
+}
+
+/* An entry was added, or a walk looks. listen() may have changed the backlog. */
+static __always_inline void depth_grown(struct listener *l, struct sock *sk, __u32 depth)
+{
+	__u32 backlog = READ(sk, sk_max_ack_backlog);
+
+	l->depth = depth;
+	l->backlog = backlog;
+	if (depth > l->max_depth)
+		l->max_depth = depth;
+	if (depth > backlog && !l->full_since)
+		l->full_since = bpf_ktime_get_ns();
+}
+
+/* An entry was taken out. */
+static __always_inline void depth_shrunk(struct listener *l, struct sock *sk, __u32 depth,
+					 __u64 now)
+{
+	l->depth = depth;
+	if (l->full_since && depth <= READ(sk, sk_max_ack_backlog))
+		not_full(l, now);
+}
+
 /* inet_csk_listen_stop has emptied the queue. User space takes the last counts
  * from closed, and gives the histogram back. */
 static __always_inline void listener_closed(struct sock *sk)
@@ -53,8 +90,11 @@ static __always_inline void listener_closed(struct sock *sk)
 		return;
 	id = l->id;
 	l->depth = 0;
+	if (l->full_since)
+		not_full(l, bpf_ktime_get_ns());
 	if (bpf_map_push_elem(&closed, l, BPF_ANY)) {
 		lost(LOSS_CLOSED_FULL);
+		drop_histogram(l);
 		__sync_fetch_and_add(&others.enqueued_hashdance, l->enqueued_hashdance);
 		__sync_fetch_and_add(&others.enqueued_queue_add, l->enqueued_queue_add);
 		__sync_fetch_and_add(&others.accepted, l->accepted);
@@ -62,6 +102,10 @@ static __always_inline void listener_closed(struct sock *sk)
 		__sync_fetch_and_add(&others.accepted_reset, l->accepted_reset);
 		__sync_fetch_and_add(&others.purged, l->purged);
 		__sync_fetch_and_add(&others.purged_dead, l->purged_dead);
+		__sync_fetch_and_add(&others.migrated_in, l->migrated_in);
+		__sync_fetch_and_add(&others.migrated_out, l->migrated_out);
+		__sync_fetch_and_add(&others.overflow_syn, l->overflow_syn);
+		__sync_fetch_and_add(&others.overflow_ack, l->overflow_ack);
 	}
 	if (makes(EVENT_LISTENER_CLOSED)) {
 		e = event_begin();

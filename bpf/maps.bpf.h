@@ -17,10 +17,18 @@ struct listener {
 	__u64 accepted_reset;	   /* of accepted: in CLOSE */
 	__u64 purged;
 	__u64 purged_dead;    /* of purged: in CLOSE_WAIT or CLOSE */
+	__u64 migrated_in;    /* from a listener of the group that closed */
+	__u64 migrated_out;   /* to another one, when this one closed */
+	__u64 overflow_syn;   /* drops because the queue was full: of a SYN, */
+	__u64 overflow_ack;   /* and of the last ACK of a handshake */
 	__u64 last_accept;    /* ns */
 	__u64 nonempty_since; /* ns: depth last went from 0 to 1 */
+	__u64 full_since;     /* ns: more entries than the backlog; 0: not now */
+	__u64 full;	      /* ns: the same, up to full_since */
+	__u64 walked;	      /* ns: last met by a walk */
 	__u64 max_wait;	      /* us */
-	__u32 histogram;      /* its slot in histograms; 0: none yet */
+	__u32 max_depth;
+	__u32 histogram; /* its slot in histograms; 0: none yet */
 	__u32 depth;
 	__u32 backlog;
 	__u32 inode;
@@ -30,7 +38,6 @@ struct listener {
 	__u16 port;
 	__u8 family;
 	__u8 v6only;
-	__u32 reserved;
 };
 
 /* A queued connection has no pointer to its listener: what happens to it is
@@ -75,6 +82,8 @@ enum loss {
 	LOSS_LATE,	     /* accepts that returned after their listener had closed */
 	LOSS_ACCEPTING_FULL, /* accepts, by threads that found no entry */
 	LOSS_WALK_ENTRIES,   /* entries of queues that a walk had no room for */
+	LOSS_ERRORS_FULL,    /* failed accepts beyond the number kept */
+	LOSS_CALLS_FULL, /* accepts by threads beyond the number kept, whose failure is not seen */
 	LOSS_KINDS,
 };
 

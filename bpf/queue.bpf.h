@@ -26,7 +26,33 @@ static __always_inline void handle_enqueue(struct sock *sk, struct sock *child,
 	else
 		__sync_fetch_and_add(&l->enqueued_queue_add, 1);
 	depth = READ(sk, sk_ack_backlog);
-	l->depth = depth;
+	depth_grown(l, sk, depth);
+	if (depth == 1)
+		l->nonempty_since = bpf_ktime_get_ns();
+}
+
+/* reuseport_migrate_sock: a listener that closes hands a queued connection to
+ * another one of its group, where it keeps the time at which it was first
+ * queued (inet_csk_listen_stop, net/ipv4/inet_connection_sock.c, since 5.14).
+ * Requests in the middle of their handshake pass here too. If the other
+ * listener closes before it has the connection, inet_child_forget counts it
+ * there. */
+static __always_inline void handle_migrate(struct sock *from, struct sock *child, struct sock *to)
+{
+	struct listener *l;
+	__u32 depth;
+
+	if (!to || READ(child, __sk_common.skc_state) == TCP_NEW_SYN_RECV ||
+	    !wanted_of(from, child))
+		return;
+	l = listener_of(from);
+	__sync_fetch_and_add(&l->migrated_out, 1);
+	l->depth = READ(from, sk_ack_backlog);
+	l = listener_of(to);
+	__sync_fetch_and_add(&l->migrated_in, 1);
+	/* It is about to be added. */
+	depth = READ(to, sk_ack_backlog) + 1;
+	depth_grown(l, to, depth);
 	if (depth == 1)
 		l->nonempty_since = bpf_ktime_get_ns();
 }
@@ -46,11 +72,12 @@ static __always_inline void handle_forget(struct sock *sk, struct sock *child)
 	tp = tcp_sk(child);
 	if (!tp)
 		return;
-	state = READ(child, __sk_common.skc_state);
+	state = state_of(child, tp);
 	if (state == TCP_SYN_RECV && !READ(tp, rcvq_space.time))
 		return;
 	l = listener_of(sk);
 	__sync_fetch_and_add(&l->purged, 1);
+	l->depth = READ(sk, sk_ack_backlog);
 	if (state == TCP_CLOSE_WAIT || state == TCP_CLOSE)
 		__sync_fetch_and_add(&l->purged_dead, 1);
 	if (!makes(EVENT_PURGED))

@@ -26,39 +26,87 @@ static __always_inline void count_death(struct sock *sk, int state, __u8 old)
 		__sync_fetch_and_add(&counts->reset_after_fin, 1);
 }
 
-/* What follows the tests that nearly every change of state fails. It is a
- * function of its own so that those do not save the registers that it uses. */
-static __noinline void handle_death(struct sock *sk, int state, __u8 old)
+static __always_inline void died(struct sock *sk, struct tcp_sock *tp, int state, __u8 old,
+				 int error)
 {
-	struct tcp_sock *tp;
+	enum event_kind kind = state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT;
 	struct event *e;
-	int error = 0;
 
-	if (!wanted_child(sk))
-		return;
-	tp = tcp_sk(sk);
-	if (!tp || is_mptcp(tp))
-		return;
-	if (state == TCP_CLOSE) {
-		/* No error: the listener is closing, handle_forget sees it. */
-		error = READ(sk, sk_err);
-		if (!error)
-			return;
-	}
 	count_death(sk, state, old);
-	if (!makes(state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT))
+	if (!makes(kind))
 		return;
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT, bpf_ktime_get_ns(), sk,
-		   tp);
+	event_fill(e, kind, bpf_ktime_get_ns(), sk, tp);
 	e->state = state;
 	e->error = error;
 	if (old == TCP_CLOSE_WAIT)
 		e->flags = EVENT_FLAG_AFTER_FIN;
 	event_end(e);
 }
+
+/* What follows the tests that nearly every change of state fails. It is a
+ * function of its own so that those do not save the registers that it uses. */
+static __noinline void handle_death(struct sock *sk, int state, __u8 old)
+{
+	struct mptcp_sock *msk;
+	struct tcp_sock *tp;
+	int error = 0;
+
+	if (!wanted_child(sk))
+		return;
+	tp = tcp_sk(sk);
+	if (!tp)
+		return;
+	/* A failed handshake; a queued connection in SYN_RECV is one of Fast Open. */
+	if (old == TCP_SYN_RECV && !READ(tp, rcvq_space.time))
+		return;
+	if (is_mptcp(tp)) {
+		/* What ends an MPTCP connection is seen at its MPTCP socket, but
+		 * for the reset of the subflow that is in the queue. */
+		msk = state == TCP_CLOSE ? mptcp_sk(sk) : NULL;
+		if (!msk || BPF_CORE_READ(msk, first) != sk)
+			return;
+		old = state_of(sk, tp);
+	}
+	if (state == TCP_CLOSE) {
+		/* No error: the listener is closing, handle_forget sees it. */
+		error = READ(sk, sk_err);
+		if (!error)
+			return;
+	}
+	died(sk, tp, state, old, error);
+}
+
+#ifdef ACCEPTWATCH_PROBING
+/* An MPTCP socket changes its state, which no tracing program can follow to its
+ * subflow by typed pointers. */
+static __always_inline void handle_mptcp_state(struct sock *msk, int state)
+{
+	__u8 old = READ(msk, __sk_common.skc_state);
+	struct tcp_sock *tp;
+	struct sock *sk;
+	int error = 0;
+
+	if ((state != TCP_CLOSE_WAIT && state != TCP_CLOSE) ||
+	    (old != TCP_ESTABLISHED && old != TCP_CLOSE_WAIT) || !unaccepted(msk))
+		return;
+	sk = first_subflow(msk);
+	if (!sk || !wanted_child(sk))
+		return;
+	tp = tcp_sk(sk);
+	/* Its reset was seen at the subflow. */
+	if (!tp || READ(sk, __sk_common.skc_state) == TCP_CLOSE)
+		return;
+	if (state == TCP_CLOSE) {
+		error = READ(msk, sk_err);
+		if (!error)
+			return;
+	}
+	died(sk, tp, state, old, error);
+}
+#endif
 
 /* The change is about to happen: sk_state is still the old one. */
 static __always_inline void handle_state(struct sock *sk, int state)
@@ -68,7 +116,8 @@ static __always_inline void handle_state(struct sock *sk, int state)
 	if (state != TCP_CLOSE_WAIT && state != TCP_CLOSE)
 		return;
 	old = READ(sk, __sk_common.skc_state);
-	if (old != TCP_ESTABLISHED && old != TCP_CLOSE_WAIT)
+	if (old != TCP_ESTABLISHED && old != TCP_CLOSE_WAIT &&
+	    (old != TCP_SYN_RECV || state != TCP_CLOSE))
 		return;
 	if (unaccepted(sk))
 		handle_death(sk, state, old);

@@ -42,7 +42,7 @@ static __always_inline void walk_report(struct sock *child, __u64 id, __u64 now,
 	event_end(e);
 }
 
-#ifdef ACCEPTWATCH_KPROBE
+#ifdef ACCEPTWATCH_PROBING
 /* A global function is verified once, not once a turn of the loop; it takes
  * scalars, which is what pointers are to a program that reads by probe. */
 __noinline int walk_report_once(__u64 child, __u64 id, __u64 now, __u64 limits)
@@ -90,6 +90,7 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	__u32 depth, backlog;
 	struct event *e;
 	struct sock *sk;
+	__u64 key;
 	__u8 none = 0;
 
 	if (!skc)
@@ -102,6 +103,11 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	if (!tp)
 		return;
 	sk = (struct sock *)tp;
+	w.now = bpf_ktime_get_ns();
+	key = (__u64)sk;
+	l = bpf_map_lookup_elem(&listeners, &key);
+	if (l)
+		l->walked = w.now;
 	if (!wanted_listener(sk))
 		return;
 	l = listener_of(sk);
@@ -112,13 +118,11 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	}
 	w.listener = sk;
 	w.id = l->id;
-	w.now = bpf_ktime_get_ns();
 	depth = READ(sk, sk_ack_backlog);
 	backlog = READ(sk, sk_max_ack_backlog);
 	w.limits = (__u64)depth << 32 | backlog;
 	w.req = READ(tp, inet_conn.icsk_accept_queue.rskq_accept_head);
-	l->depth = depth;
-	l->backlog = backlog;
+	depth_grown(l, sk, depth);
 	e = event_begin();
 	if (e) {
 		event_fill(e, EVENT_LISTENER, w.now, sk, tp);
@@ -132,6 +136,8 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 		e->peer_port = 0;
 		if (l->v6only)
 			e->flags |= EVENT_FLAG_V6ONLY;
+		if (is_mptcp(tp))
+			e->flags |= EVENT_FLAG_MPTCP;
 		if (depth > (loop ? WALK_LOOP : WALK_BOUNDED))
 			e->flags |= EVENT_FLAG_WALK_CUT;
 		event_end(e);

@@ -39,6 +39,7 @@ const (
 	V6Only     Flags = 1 << 3 // Listener: takes no IPv4 connections
 	LastACK    Flags = 1 << 4 // Overflow: refused at the last ACK, the client believes that it is connected; without: at the SYN, which is never answered
 	Aborted    Flags = 1 << 5 // Overflow: the client is sent an RST
+	MPTCP      Flags = 1 << 6 // Listener: takes MPTCP connections
 	Sampled    Flags = 1 << 8 // Accepted: Time is when it was noticed
 	Recovered  Flags = 1 << 9 // seen late, by accept or by a walk
 )
@@ -60,7 +61,7 @@ type Event struct {
 	Unread       uint32         // bytes received and not read
 	PID, TID     uint32         // acceptor; 0: none
 	Inode        uint32         // Listener, AcceptError: inode of the listening socket
-	FD           int32          // AcceptError: the descriptor given to accept(); -1: a fixed file of io_uring
+	FD           int32          // AcceptError: the descriptor given to accept(); -1: it was done by io_uring
 	Repeats      uint32         // AcceptError: how often it failed so since the last event, this one included
 	Flags        Flags
 	Errno        uint16

@@ -96,11 +96,13 @@ func FunctionNames() []string {
 		"reuseport_migrate_sock", // 5.14
 		"tcp_set_state",
 		"tcp_conn_request",
+		"tcp_v4_syn_recv_sock",
+		"tcp_v6_syn_recv_sock",
 		"security_sock_graft", // CONFIG_SECURITY_NETWORK
 		"__inet_accept",       // 6.1
 		"__sys_accept4",
 		"io_accept", // 6.1
-		"mptcp_accept",
+		"mptcp_set_state", // 6.8
 		"mptcp_stream_accept",
 	}
 }

@@ -98,9 +98,9 @@ func (s *setUp) put(t *testing.T, features *preflight.Features) func() {
 		return func() {}
 	}
 	p := must(MakePlan(features, Fentry))(t)
-	p.hooks = slices.DeleteFunc(p.hooks, func(h hook) bool { return !s.hooks(h) })
+	p.hooks = slices.DeleteFunc(p.hooks, func(h hook) bool { return h.forMPTCP || !s.hooks(h) })
 	p.walk = ""
-	var coll *ebpf.Collection
+	var coll *loaded
 	if s.empty {
 		coll = must(loadEmpty(p))(t)
 	} else {
@@ -119,12 +119,12 @@ func (s *setUp) put(t *testing.T, features *preflight.Features) func() {
 
 // verify fails when the programs did not do what was measured: count every
 // connection, and make an event of it where asked.
-func (s *setUp) verify(t *testing.T, coll *ebpf.Collection) {
+func (s *setUp) verify(t *testing.T, coll *loaded) {
 	t.Helper()
 	if s.empty {
 		return
 	}
-	c := newCounts(coll)
+	c := newCounts(coll.Collection)
 	sample := must(c.read(false))(t)
 	var accepted uint64
 	for _, l := range sample.Listeners {
@@ -146,24 +146,38 @@ func (s *setUp) verify(t *testing.T, coll *ebpf.Collection) {
 
 // loadEmpty loads a program that returns 0 for each hook of the plan, attached
 // in the same way to the same function.
-func loadEmpty(p *Plan) (*ebpf.Collection, error) {
-	ours, err := specOf(p.Mode)
+func loadEmpty(p *Plan) (*loaded, error) {
+	l := &loaded{spec: func(from object) (*ebpf.CollectionSpec, error) {
+		ours, err := specOf(from)
+		if err != nil {
+			return nil, err
+		}
+		empty := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{}}
+		for name, like := range ours.Programs {
+			empty.Programs[name] = &ebpf.ProgramSpec{
+				Name:         name,
+				Type:         like.Type,
+				AttachType:   like.AttachType,
+				AttachTo:     like.AttachTo,
+				License:      like.License,
+				Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+			}
+		}
+		return empty, nil
+	}}
+	spec, err := l.spec(p.Mode.object())
 	if err != nil {
 		return nil, err
 	}
-	empty := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{}}
+	var wanted []string
 	for _, h := range p.hooks {
-		like := ours.Programs[h.program]
-		empty.Programs[h.program] = &ebpf.ProgramSpec{
-			Name:         h.program,
-			Type:         like.Type,
-			AttachType:   like.AttachType,
-			AttachTo:     like.AttachTo,
-			License:      like.License,
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+		if !h.apart(p.Mode) {
+			wanted = append(wanted, h.program)
 		}
 	}
-	return ebpf.NewCollection(empty)
+	keepPrograms(spec, wanted...)
+	l.Collection, err = ebpf.NewCollection(spec)
+	return l, err
 }
 
 // measure makes the connections one at a time and returns the median of their

@@ -28,6 +28,19 @@ const (
 	bucketMapListeners      = "listeners"
 	bucketProgPutInBucket   = "put_in_bucket"
 	bucketVarBucket         = "bucket"
+	bucketVarCfgAddr        = "cfg_addr"
+	bucketVarCfgAddrOn      = "cfg_addr_on"
+	bucketVarCfgCgroup      = "cfg_cgroup"
+	bucketVarCfgFamily      = "cfg_family"
+	bucketVarCfgHeldOn      = "cfg_held_on"
+	bucketVarCfgKinds       = "cfg_kinds"
+	bucketVarCfgMask        = "cfg_mask"
+	bucketVarCfgMinWaitUs   = "cfg_min_wait_us"
+	bucketVarCfgNetns       = "cfg_netns"
+	bucketVarCfgPorts       = "cfg_ports"
+	bucketVarCfgPortsOn     = "cfg_ports_on"
+	bucketVarCfgProbeRead   = "cfg_probe_read"
+	bucketVarCfgRingSize    = "cfg_ring_size"
 	bucketVarGivenUs        = "given_us"
 	bucketVarLosses         = "losses"
 	bucketVarOtherAddresses = "other_addresses"
@@ -100,6 +113,19 @@ type bucketMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type bucketVariableSpecs struct {
 	Bucket         *ebpf.VariableSpec `ebpf:"bucket"`
+	CfgAddr        *ebpf.VariableSpec `ebpf:"cfg_addr"`
+	CfgAddrOn      *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
+	CfgCgroup      *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
+	CfgFamily      *ebpf.VariableSpec `ebpf:"cfg_family"`
+	CfgHeldOn      *ebpf.VariableSpec `ebpf:"cfg_held_on"`
+	CfgKinds       *ebpf.VariableSpec `ebpf:"cfg_kinds"`
+	CfgMask        *ebpf.VariableSpec `ebpf:"cfg_mask"`
+	CfgMinWaitUs   *ebpf.VariableSpec `ebpf:"cfg_min_wait_us"`
+	CfgNetns       *ebpf.VariableSpec `ebpf:"cfg_netns"`
+	CfgPorts       *ebpf.VariableSpec `ebpf:"cfg_ports"`
+	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
+	CfgProbeRead   *ebpf.VariableSpec `ebpf:"cfg_probe_read"`
+	CfgRingSize    *ebpf.VariableSpec `ebpf:"cfg_ring_size"`
 	GivenUs        *ebpf.VariableSpec `ebpf:"given_us"`
 	Losses         *ebpf.VariableSpec `ebpf:"losses"`
 	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
@@ -158,6 +184,19 @@ func (m *bucketMaps) Close() error {
 // It can be passed to loadBucketObjects or ebpf.CollectionSpec.LoadAndAssign.
 type bucketVariables struct {
 	Bucket         *ebpf.Variable `ebpf:"bucket"`
+	CfgAddr        *ebpf.Variable `ebpf:"cfg_addr"`
+	CfgAddrOn      *ebpf.Variable `ebpf:"cfg_addr_on"`
+	CfgCgroup      *ebpf.Variable `ebpf:"cfg_cgroup"`
+	CfgFamily      *ebpf.Variable `ebpf:"cfg_family"`
+	CfgHeldOn      *ebpf.Variable `ebpf:"cfg_held_on"`
+	CfgKinds       *ebpf.Variable `ebpf:"cfg_kinds"`
+	CfgMask        *ebpf.Variable `ebpf:"cfg_mask"`
+	CfgMinWaitUs   *ebpf.Variable `ebpf:"cfg_min_wait_us"`
+	CfgNetns       *ebpf.Variable `ebpf:"cfg_netns"`
+	CfgPorts       *ebpf.Variable `ebpf:"cfg_ports"`
+	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
+	CfgProbeRead   *ebpf.Variable `ebpf:"cfg_probe_read"`
+	CfgRingSize    *ebpf.Variable `ebpf:"cfg_ring_size"`
 	GivenUs        *ebpf.Variable `ebpf:"given_us"`
 	Losses         *ebpf.Variable `ebpf:"losses"`
 	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`

@@ -105,6 +105,10 @@ func (c *counts) counted(l *tracingListener) listener.Counted {
 	if !c.onlyQueueAdd {
 		enqueued += l.EnqueuedHashdance
 	}
+	full := l.Full
+	if l.FullSince != 0 {
+		full += uint64(max(0, monotonic()-int64(l.FullSince)))
+	}
 	return listener.Counted{
 		ID:                l.Id,
 		Key:               listener.Key{NetNS: l.Netns, Addr: netip.AddrPortFrom(addrOf(l.Family, l.Addr), l.Port), Ifindex: l.Ifindex},
@@ -119,6 +123,12 @@ func (c *counts) counted(l *tracingListener) listener.Counted {
 		AcceptedReset:     l.AcceptedReset,
 		Purged:            l.Purged,
 		PurgedDead:        l.PurgedDead,
+		MigratedIn:        l.MigratedIn,
+		MigratedOut:       l.MigratedOut,
+		OverflowSYN:       l.OverflowSyn,
+		OverflowACK:       l.OverflowAck,
+		MaxDepth:          l.MaxDepth,
+		Full:              time.Duration(full),
 		LastAccept:        int64(l.LastAccept),
 		NonEmptySince:     int64(l.NonemptySince),
 		MaxWait:           int64(l.MaxWait) * 1000,
@@ -176,36 +186,42 @@ func (c *counts) takeClosed() error {
 		if err != nil {
 			return fmt.Errorf("read closed listeners: %w", err)
 		}
-		counted := c.counted(&l)
-		counted.Closed = true
-		if l.Histogram != 0 {
-			if err := c.addWaits(&counted, &l); err != nil {
-				return err
-			}
+		if err := c.close(&l); err != nil {
+			return err
 		}
-		if l.Histogram >= firstHistogram {
-			if err := c.giveBack(l.Histogram); err != nil {
-				return err
-			}
-		}
-		delete(c.waits, l.Id)
-		c.closed = append(c.closed, counted)
 	}
+}
+
+// close keeps the last counts of a listener to be handed over, and gives its
+// histogram back.
+func (c *counts) close(l *tracingListener) error {
+	counted := c.counted(l)
+	counted.Closed = true
+	if l.Histogram != 0 {
+		if err := c.addWaits(&counted, l); err != nil {
+			return err
+		}
+	}
+	if l.Histogram >= firstHistogram {
+		if err := c.giveBack(l.Histogram); err != nil {
+			return err
+		}
+	}
+	delete(c.waits, l.Id)
+	c.closed = append(c.closed, counted)
+	return nil
 }
 
 // forget takes out the entries of listeners that are gone without a hook having
 // seen it.
-func (c *counts) forget(ids map[uint64]bool) error {
-	if len(ids) == 0 {
+func (c *counts) forget(w *walks) error {
+	if !w.news {
 		return nil
 	}
+	w.news = false
 	var sockets []uint64
 	err := c.eachSocket(func(socket uint64, l *tracingListener) error {
-		if ids[l.Id] {
-			counted := c.counted(l)
-			counted.Closed = true
-			counted.Depth = 0
-			c.closed = append(c.closed, counted)
+		if w.missed(l) {
 			sockets = append(sockets, socket)
 		}
 		return nil
@@ -214,9 +230,20 @@ func (c *counts) forget(ids map[uint64]bool) error {
 		return err
 	}
 	for _, socket := range sockets {
-		err := c.coll.Maps[tracingMapListeners].Delete(socket)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		var l tracingListener
+		err := c.coll.Maps[tracingMapListeners].LookupAndDelete(socket, &l)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			continue // it was seen after all
+		}
+		if err != nil {
 			return fmt.Errorf("forget a closed listener: %w", err)
+		}
+		if err := c.coll.Maps[tracingMapHistogramOf].Delete(l.Id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget whose histogram it was: %w", err)
+		}
+		l.Depth = 0
+		if err := c.close(&l); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -238,7 +265,7 @@ func (c *counts) addOthers(s *listener.Sample) error {
 	if err := c.coll.Variables[tracingVarOthers].Get(&others); err != nil {
 		return fmt.Errorf("read counts of listeners without an entry: %w", err)
 	}
-	if others.Accepted+others.Purged+others.EnqueuedHashdance+others.EnqueuedQueueAdd > 0 {
+	if others != (tracingListener{}) {
 		s.Listeners = append(s.Listeners, c.counted(&others))
 	}
 	var at tracingAddressCounts

@@ -16,54 +16,116 @@ import (
 	"acceptwatch/internal/sockdiag"
 )
 
-// load brings the plan's programs and maps into the kernel.
-func load(p *Plan, o *Options, existing int) (*ebpf.Collection, error) {
-	spec, err := specOf(p.Mode)
+// loaded is what is in the kernel: the maps and most programs, and those that
+// were loaded apart, which use the same maps.
+type loaded struct {
+	*ebpf.Collection
+	apart []*ebpf.Collection
+	spec  func(object) (*ebpf.CollectionSpec, error) // configured
+}
+
+// load brings the plan's programs and maps into the kernel, but for those that
+// are loaded apart.
+func load(p *Plan, o *Options, existing int) (*loaded, error) {
+	size := chooseSizes(o, existing, os.Getpagesize())
+	l := &loaded{spec: func(from object) (*ebpf.CollectionSpec, error) {
+		spec, err := specOf(from)
+		if err != nil {
+			return nil, err
+		}
+		if err := configure(spec, o, size, p.probeRead); err != nil {
+			return nil, err
+		}
+		size.set(spec)
+		return spec, nil
+	}}
+	spec, err := l.spec(p.Mode.object())
 	if err != nil {
 		return nil, err
 	}
-	size := chooseSizes(o, existing, os.Getpagesize())
-	if err := configure(spec, o, size); err != nil {
+	var wanted []string
+	for _, h := range p.hooks {
+		if !h.apart(p.Mode) {
+			wanted = append(wanted, h.program)
+		}
+	}
+	if p.walk != "" {
+		wanted = append(wanted, p.walk)
+	}
+	keepPrograms(spec, wanted...)
+	// Maps are charged to the limit on locked memory before Linux 5.11.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("lift the limit on locked memory, which holds maps before Linux 5.11: %w; run it with sudo", err)
+	}
+	if l.Collection, err = ebpf.NewCollection(spec); err != nil {
+		return nil, explainLoad(err)
+	}
+	for slot := firstHistogram; slot < size.histograms; slot++ {
+		if err := l.Maps[tracingMapFreeHistograms].Put(nil, slot); err != nil {
+			l.Close()
+			return nil, fmt.Errorf("fill the list of free histograms: %w", err)
+		}
+	}
+	return l, nil
+}
+
+// loadApart loads one program, with the maps that are there.
+func (l *loaded) loadApart(w way) (*ebpf.Program, error) {
+	spec, err := l.spec(w.object)
+	if err != nil {
 		return nil, err
 	}
+	keepPrograms(spec, w.program)
+	shared := map[string]*ebpf.Map{}
+	for name := range spec.Maps {
+		switch m := l.Maps[name]; {
+		case name == constants:
+		case m != nil:
+			shared[name] = m
+		default: // of kprobes with an entry and a return, which are not loaded apart
+			delete(spec.Maps, name)
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		return nil, explainLoad(err)
+	}
+	l.apart = append(l.apart, coll)
+	return coll.Programs[w.program], nil
+}
+
+// constants is the section of the configuration, which each object has of its
+// own; the other sections are shared like maps.
+const constants = ".rodata"
+
+// Close takes everything out of the kernel.
+func (l *loaded) Close() {
+	for _, coll := range l.apart {
+		coll.Close()
+	}
+	l.Collection.Close()
+}
+
+func keepPrograms(spec *ebpf.CollectionSpec, names ...string) {
+	for name := range spec.Programs {
+		if !slices.Contains(names, name) {
+			delete(spec.Programs, name)
+		}
+	}
+}
+
+// set writes the sizes into the maps.
+func (size *sizes) set(spec *ebpf.CollectionSpec) {
 	spec.Maps[tracingMapEvents].MaxEntries = size.ring
 	spec.Maps[tracingMapListeners].MaxEntries = size.listeners
 	spec.Maps[tracingMapHistogramOf].MaxEntries = size.listeners
 	spec.Maps[tracingMapHistograms].MaxEntries = size.histograms
 	spec.Maps[tracingMapFreeHistograms].MaxEntries = size.histograms
-
-	wanted := map[string]bool{}
-	for _, h := range p.hooks {
-		wanted[h.program] = true
-	}
-	if p.walk != "" {
-		wanted[p.walk] = true
-	}
-	for name := range spec.Programs {
-		if !wanted[name] {
-			delete(spec.Programs, name)
-		}
-	}
-	// Maps are charged to the limit on locked memory before Linux 5.11.
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("lift the limit on locked memory, which holds maps before Linux 5.11: %w; run it with sudo", err)
-	}
-	coll, err := ebpf.NewCollection(spec)
-	if err != nil {
-		return nil, explainLoad(err)
-	}
-	for slot := firstHistogram; slot < size.histograms; slot++ {
-		if err := coll.Maps[tracingMapFreeHistograms].Put(nil, slot); err != nil {
-			coll.Close()
-			return nil, fmt.Errorf("fill the list of free histograms: %w", err)
-		}
-	}
-	return coll, nil
 }
 
-func specOf(m Mode) (*ebpf.CollectionSpec, error) {
-	if m == Kprobe {
-		return loadKprobe()
+func specOf(from object) (*ebpf.CollectionSpec, error) {
+	if from == probing {
+		return loadProbing()
 	}
 	return loadTracing()
 }
@@ -109,17 +171,22 @@ func countListeners() int {
 type attached struct {
 	hook
 	link.Link
+	loaded *ebpf.Program
 }
 
-// attach puts the plan's programs in place, in order. What could not be
-// attached although it is optional goes into the plan's limits.
-func attach(p *Plan, coll *ebpf.Collection) ([]attached, error) {
+// attach puts the plan's programs in place, in order, but for those that wait
+// for an MPTCP listener. What could not be attached although it is optional
+// goes into the plan's limits.
+func attach(p *Plan, l *loaded) ([]attached, error) {
 	var links []attached
 	for _, h := range p.hooks {
-		l, err := attachHook(h, coll.Programs[h.program])
+		if h.forMPTCP {
+			continue
+		}
+		a, err := l.attach(p.Mode, h)
 		switch {
 		case err == nil:
-			links = append(links, attached{h, l})
+			links = append(links, a)
 		case h.optional:
 			p.Limits = append(p.Limits, fmt.Sprintf("%s cannot be attached (%v): %s", h.symbol, err, missingHook(h.role)))
 		default:
@@ -129,12 +196,32 @@ func attach(p *Plan, coll *ebpf.Collection) ([]attached, error) {
 	return links, nil
 }
 
-func attachHook(h hook, prog *ebpf.Program) (link.Link, error) {
-	switch h.kind {
+// attach puts one hook in place, by the first way that works; the error is that
+// of the last one.
+func (l *loaded) attach(m Mode, h hook) (attached, error) {
+	var last error
+	for _, w := range append([]way{h.way}, h.others...) {
+		prog := l.Programs[w.program]
+		if h.apart(m) {
+			if prog, last = l.loadApart(w); last != nil {
+				continue
+			}
+		}
+		var lk link.Link
+		if lk, last = attachTo(h.symbol, w.kind, prog); last == nil {
+			h.way = w
+			return attached{h, lk, prog}, nil
+		}
+	}
+	return attached{}, last
+}
+
+func attachTo(symbol string, k kind, prog *ebpf.Program) (link.Link, error) {
+	switch k {
 	case kprobe:
-		return link.Kprobe(h.symbol, prog, nil)
+		return link.Kprobe(symbol, prog, nil)
 	case kretprobe:
-		return link.Kretprobe(h.symbol, prog, nil)
+		return link.Kretprobe(symbol, prog, nil)
 	default:
 		return link.AttachTracing(link.TracingOptions{Program: prog})
 	}

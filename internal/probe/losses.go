@@ -24,6 +24,9 @@ func (t *Tracer) losses() []listener.Loss {
 	}
 	add("undecoded", "records of the event buffer were not understood", t.undecoded)
 	add("recursion_misses", "runs of a program were skipped because it was interrupted by itself; a walk of the queues repairs what they would have shown", t.recursionMisses())
+	if t.mptcpErr != nil {
+		add("mptcp_hook", fmt.Sprintf("MPTCP clients that hang up in a queue are noticed by walks only: the hook on their sockets cannot be attached (%v)", t.mptcpErr), 1)
+	}
 	add("uninspected", "processes could not be looked into, so the next connection of a thread of theirs that blocks in accept() since before the start is not reported", t.unseen)
 	if t.walk != nil && t.walk.unseen() > 0 {
 		add("namespaces", fmt.Sprintf("network namespaces or processes could not be looked into, so what waits in namespaces that only they show is not listed (%v)", t.walk.lastError), uint64(t.walk.unseen()))
@@ -47,6 +50,10 @@ func lossWords(kind tracingLoss) (what, text string) {
 		return "late_accepts", "accepts returned after their listener had closed: counted together"
 	case tracingLossLOSS_ACCEPTING_FULL:
 		return "accepting_full", "accepts by threads beyond the number kept: tied to the address only"
+	case tracingLossLOSS_ERRORS_FULL:
+		return "errors_full", "failed accepts of processes beyond the number kept: not counted"
+	case tracingLossLOSS_CALLS_FULL:
+		return "calls_full", "accepts by threads beyond the number kept: had they failed, it would not have been seen"
 	case tracingLossLOSS_WALK_ENTRIES:
 		return "walk_entries", "entries of long queues found no room in the buffer: they are counted in the depth and not listed"
 	default:
@@ -59,7 +66,7 @@ func lossWords(kind tracingLoss) (what, text string) {
 func (t *Tracer) recursionMisses() uint64 {
 	var n uint64
 	for _, l := range t.links {
-		if stats, err := t.coll.Programs[l.program].Stats(); err == nil {
+		if stats, err := l.loaded.Stats(); err == nil {
 			n += stats.RecursionMisses
 		}
 	}

@@ -72,7 +72,7 @@ func chooseSizes(o *Options, existing, pageSize int) sizes {
 }
 
 // configure writes the options into the constants of the programs.
-func configure(spec *ebpf.CollectionSpec, o *Options, size sizes) error {
+func configure(spec *ebpf.CollectionSpec, o *Options, size sizes, probeRead bool) error {
 	f := &o.Filter
 	set := map[string]any{
 		tracingVarCfgKinds:     kindBits(o.Kinds),
@@ -81,6 +81,7 @@ func configure(spec *ebpf.CollectionSpec, o *Options, size sizes) error {
 		tracingVarCfgNetns:     f.NetNS,
 		tracingVarCfgCgroup:    f.Cgroup,
 		tracingVarCfgHeldOn:    flag(len(f.PIDs)+len(f.Comms) > 0),
+		tracingVarCfgProbeRead: flag(probeRead),
 	}
 	if len(f.Ports) > 0 {
 		set[tracingVarCfgPortsOn] = flag(true)

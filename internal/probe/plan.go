@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"acceptwatch/internal/preflight"
@@ -31,15 +32,46 @@ const (
 	kretprobe
 )
 
-// hook is one program on one kernel function.
-type hook struct {
+// object is what a program was compiled into: how it reads kernel memory.
+type object uint8
+
+const (
+	typed   object = iota // by typed pointers, which lockdown permits
+	probing               // by bpf_probe_read_kernel
+)
+
+// way is one program that can do a hook's work.
+type way struct {
+	object  object
 	program string // as in the object
-	symbol  string // kernel function or tracepoint
 	kind    kind
-	role    Role
+}
+
+// hook is one kernel function that is watched.
+type hook struct {
+	way
+	symbol string // kernel function or tracepoint
+	role   Role
 	// optional hooks may fail to attach; the plan's limits then say what is
 	// missing.
 	optional bool
+	// others are tried in turn when the first way does not load or attach.
+	others []way
+	// forMPTCP hooks cost other connections something: they are attached
+	// when a listener is met that takes MPTCP.
+	forMPTCP bool
+}
+
+// apart says that the hook's programs are loaded one by one: the kernel may
+// refuse one, or it is of the other object than the mode's.
+func (h *hook) apart(m Mode) bool { return h.object != m.object() || len(h.others) > 0 }
+
+// object is where most programs of the mode are.
+func (m Mode) object() object {
+	if m == Kprobe {
+		return probing
+	}
+	return typed
 }
 
 // Role is what a hook is for.
@@ -52,6 +84,11 @@ const (
 	RoleState   Role = "state"   // connections die in the queue
 	RolePurge   Role = "purge"   // a listener closes with connections in its queue
 	RoleClose   Role = "close"   // a listener is gone
+
+	RoleOverflow Role = "overflow" // connections are refused because the queue is full
+	RoleError    Role = "error"    // accept() fails
+	RoleMigrate  Role = "migrate"  // connections move to another listener of their group
+	RoleMPTCP    Role = "mptcp"    // MPTCP connections die in the queue
 )
 
 // Plan is what is loaded and attached.
@@ -61,6 +98,8 @@ type Plan struct {
 	Limits []string // what this mode cannot see, a sentence each
 	hooks  []hook
 	walk   string // program of the socket iterator; empty: none works
+	// probeRead says that programs may use bpf_probe_read_kernel.
+	probeRead bool
 }
 
 // Hooks lists the kernel functions that the plan attaches to, with the role of
@@ -88,6 +127,7 @@ func MakePlan(f *preflight.Features, force Mode) (*Plan, error) {
 		}
 		plan, err := try.plan(f)
 		if err == nil {
+			plan.probeRead = f.ProbeRead.OK()
 			plan.walk = walkProgram(f)
 			if plan.walk == "" {
 				plan.Limits = append(plan.Limits, "what was queued before the start is not listed: socket iterators do not work here")
@@ -143,20 +183,41 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Mode: Fentry, Why: "BTF trampolines work here: everything is exact"}
+	program := ""
 	switch n := f.Functions["inet_csk_accept"].Params; n {
 	case 2:
-		p.add(f, hook{program: tracingProgAcceptExitTwoArgs, symbol: "inet_csk_accept", role: RoleAccept})
+		program = tracingProgAcceptExitTwoArgs
 	case 4:
-		p.add(f, hook{program: tracingProgAcceptExitFourArgs, symbol: "inet_csk_accept", role: RoleAccept})
+		program = tracingProgAcceptExitFourArgs
 	default:
 		return nil, fmt.Errorf("inet_csk_accept has %d parameters, which this version does not know", n)
 	}
-	p.add(f, hook{program: tracingProgStateEntry, symbol: "tcp_set_state", role: RoleState})
-	p.add(f, hook{program: tracingProgHashdanceExit, symbol: "inet_csk_complete_hashdance", role: RoleEnqueue, optional: true})
-	p.add(f, hook{program: tracingProgQueueAddExit, symbol: "inet_csk_reqsk_queue_add", role: RoleEnqueue, optional: true})
-	p.add(f, hook{program: tracingProgForgetEntry, symbol: "inet_child_forget", role: RolePurge, optional: true})
-	p.add(f, hook{program: tracingProgListenStopExit, symbol: "inet_csk_listen_stop", role: RoleClose, optional: true})
-	p.add(f, hook{program: tracingProgGraftEntry, symbol: "security_sock_graft", role: RoleGraft, optional: true})
+	onTyped := func(program string) way { return way{typed, program, tracing} }
+	p.add(f, hook{way: onTyped(program), symbol: "inet_csk_accept", role: RoleAccept})
+	p.add(f, hook{way: onTyped(tracingProgStateEntry), symbol: "tcp_set_state", role: RoleState})
+	for _, h := range []hook{
+		{way: onTyped(tracingProgHashdanceExit), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
+		{way: onTyped(tracingProgQueueAddExit), symbol: "inet_csk_reqsk_queue_add", role: RoleEnqueue},
+		{way: onTyped(tracingProgForgetEntry), symbol: "inet_child_forget", role: RolePurge},
+		{way: onTyped(tracingProgListenStopExit), symbol: "inet_csk_listen_stop", role: RoleClose},
+		{way: onTyped(tracingProgGraftEntry), symbol: "security_sock_graft", role: RoleGraft},
+		{way: onTyped(tracingProgSynEntry), symbol: "tcp_conn_request", role: RoleOverflow},
+		// The 6.1 of Debian refuses trampolines on these two, and takes kprobes.
+		{way: onTyped(tracingProgLastAckV4Entry), symbol: "tcp_v4_syn_recv_sock", role: RoleOverflow,
+			others: []way{{probing, probingProgLastAckV4Kprobe, kprobe}}},
+		{way: onTyped(tracingProgLastAckV6Entry), symbol: "tcp_v6_syn_recv_sock", role: RoleOverflow,
+			others: []way{{probing, probingProgLastAckV6Kprobe, kprobe}}},
+		// Under lockdown the program cannot find the listener: user space does.
+		{way: way{probing, probingProgSyscallExit, tracing}, symbol: "__sys_accept4", role: RoleError,
+			others: []way{onTyped(tracingProgSyscallExit)}},
+		{way: way{probing, probingProgIoUringExit, tracing}, symbol: "io_accept", role: RoleError,
+			others: []way{onTyped(tracingProgIoUringExit)}},
+	} {
+		h.optional = true
+		p.add(f, h)
+	}
+	p.addMigration(f, hook{way: onTyped(tracingProgMigrateExit)})
+	p.addMPTCP(f, way{probing, probingProgMptcpStateEntry, tracing})
 	return p, nil
 }
 
@@ -170,22 +231,33 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Mode: Kprobe}
-	p.add(f, hook{program: kprobeProgAcceptKprobe, symbol: "inet_csk_accept", kind: kprobe, role: RoleAccept})
-	p.add(f, hook{program: kprobeProgGraftKprobe, symbol: "security_sock_graft", kind: kprobe, role: RoleAccept})
-	p.add(f, hook{program: kprobeProgStateKprobe, symbol: "tcp_set_state", kind: kprobe, role: RoleState})
+	entry := func(program string) way { return way{probing, program, kprobe} }
+	exit := func(program string) way { return way{probing, program, kretprobe} }
+	p.add(f, hook{way: entry(probingProgAcceptKprobe), symbol: "inet_csk_accept", role: RoleAccept})
+	p.add(f, hook{way: entry(probingProgGraftKprobe), symbol: "security_sock_graft", role: RoleAccept})
+	p.add(f, hook{way: entry(probingProgStateKprobe), symbol: "tcp_set_state", role: RoleState})
 	for _, h := range []hook{
-		{program: kprobeProgHashdanceKprobe, symbol: "inet_csk_complete_hashdance", kind: kprobe, role: RoleEnqueue},
-		{program: kprobeProgHashdanceKretprobe, symbol: "inet_csk_complete_hashdance", kind: kretprobe, role: RoleEnqueue},
-		{program: kprobeProgQueueAddKprobe, symbol: "inet_csk_reqsk_queue_add", kind: kprobe, role: RoleEnqueue},
-		{program: kprobeProgQueueAddKretprobe, symbol: "inet_csk_reqsk_queue_add", kind: kretprobe, role: RoleEnqueue},
-		{program: kprobeProgForgetKprobe, symbol: "inet_child_forget", kind: kprobe, role: RolePurge},
-		{program: kprobeProgListenStopKprobe, symbol: "inet_csk_listen_stop", kind: kprobe, role: RoleClose},
-		{program: kprobeProgListenStopKretprobe, symbol: "inet_csk_listen_stop", kind: kretprobe, role: RoleClose},
+		{way: entry(probingProgHashdanceKprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
+		{way: exit(probingProgHashdanceKretprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
+		{way: entry(probingProgQueueAddKprobe), symbol: "inet_csk_reqsk_queue_add", role: RoleEnqueue},
+		{way: exit(probingProgQueueAddKretprobe), symbol: "inet_csk_reqsk_queue_add", role: RoleEnqueue},
+		{way: entry(probingProgForgetKprobe), symbol: "inet_child_forget", role: RolePurge},
+		{way: entry(probingProgListenStopKprobe), symbol: "inet_csk_listen_stop", role: RoleClose},
+		{way: exit(probingProgListenStopKretprobe), symbol: "inet_csk_listen_stop", role: RoleClose},
+		{way: entry(probingProgSynKprobe), symbol: "tcp_conn_request", role: RoleOverflow},
+		{way: entry(probingProgLastAckV4Kprobe), symbol: "tcp_v4_syn_recv_sock", role: RoleOverflow},
+		{way: entry(probingProgLastAckV6Kprobe), symbol: "tcp_v6_syn_recv_sock", role: RoleOverflow},
+		{way: entry(probingProgSyscallKprobe), symbol: "__sys_accept4", role: RoleError},
+		{way: exit(probingProgSyscallKretprobe), symbol: "__sys_accept4", role: RoleError},
+		{way: entry(probingProgIoUringKprobe), symbol: "io_accept", role: RoleError},
+		{way: exit(probingProgIoUringKretprobe), symbol: "io_accept", role: RoleError},
 	} {
 		h.optional = true
 		p.add(f, h)
 	}
-	p.Limits = append(p.Limits, "accepts of MPTCP connections are not seen", "a kprobe that another probe interrupts is skipped: what was missed is counted where the kernel counts it")
+	p.addMigration(f, hook{way: entry(probingProgMigrateKprobe)}, hook{way: exit(probingProgMigrateKretprobe)})
+	p.addMPTCP(f, entry(probingProgMptcpStateKprobe))
+	p.Limits = append(p.Limits, "a kprobe that another probe interrupts is skipped: what was missed is counted where the kernel counts it")
 	return p, nil
 }
 
@@ -193,14 +265,42 @@ func planRestricted(f *preflight.Features) (*Plan, error) {
 	if err := working("BTF type information", f.BTF, "ring buffers", f.RingBuf, "typed tracepoints", f.TpBTF, "socket iterators", f.IterTCP); err != nil {
 		return nil, err
 	}
-	return &Plan{
+	p := &Plan{
 		Mode:  Restricted,
-		hooks: []hook{{program: tracingProgStateTracepoint, symbol: "inet_sock_set_state", role: RoleState}},
+		hooks: []hook{{way: way{typed, tracingProgStateTracepoint, tracing}, symbol: "inet_sock_set_state", role: RoleState}},
 		Limits: []string{
 			fmt.Sprintf("accept() itself cannot be watched: waits are sampled every %s, and connections that come and go in between show only in the counts", sampleEvery),
-			"who accepted a connection is not known",
+			"who accepted a connection, refused connections and failed accepts are not known",
 		},
-	}, nil
+	}
+	p.addMPTCP(f, way{})
+	return p, nil
+}
+
+// addMigration adds the hooks that see connections change their listener, which
+// kernels before 5.14 do not do.
+func (p *Plan) addMigration(f *preflight.Features, hooks ...hook) {
+	for _, h := range hooks {
+		h.symbol, h.role, h.optional = "reuseport_migrate_sock", RoleMigrate, true
+		if f.Functions[h.symbol].InBTF {
+			p.hooks = append(p.hooks, h)
+		}
+	}
+}
+
+// addMPTCP adds the hook that sees MPTCP sockets change their state: the given
+// one, or before Linux 6.8 the tracepoint that TCP sockets pass too.
+func (p *Plan) addMPTCP(f *preflight.Features, function way) {
+	switch {
+	case !f.Functions["mptcp_stream_accept"].InBTF:
+	case !f.ProbeRead.OK():
+		p.Limits = append(p.Limits, "an MPTCP client that hangs up in the queue is taken for one that waits: bpf_probe_read_kernel is refused")
+	case function.program != "" && f.Functions["mptcp_set_state"].InBTF:
+		p.hooks = append(p.hooks, hook{way: function, symbol: "mptcp_set_state", role: RoleMPTCP, optional: true})
+	case f.TpBTF.OK():
+		p.hooks = append(p.hooks, hook{way: way{probing, probingProgMptcpStateTracepoint, tracing},
+			symbol: "inet_sock_set_state", role: RoleMPTCP, optional: true, forMPTCP: true})
+	}
 }
 
 // add takes the hook if the kernel has the function; what an optional one that
@@ -210,8 +310,11 @@ func (p *Plan) add(f *preflight.Features, h hook) {
 		p.hooks = append(p.hooks, h)
 		return
 	}
-	if !p.has(h.role) {
-		p.Limits = append(p.Limits, fmt.Sprintf("this kernel has no %s: %s", h.symbol, missingHook(h.role)))
+	limit := fmt.Sprintf("this kernel has no %s: %s", h.symbol, missingHook(h.role))
+	switch {
+	case h.role == RoleEnqueue && p.has(h.role): // the other carrier
+	case !slices.Contains(p.Limits, limit):
+		p.Limits = append(p.Limits, limit)
 	}
 }
 
@@ -233,6 +336,14 @@ func missingHook(role Role) string {
 		return "connections dropped by a closing listener are not counted"
 	case RoleClose:
 		return "a closed listener is noticed late"
+	case RoleOverflow:
+		return "not all connections that a full queue refuses are seen"
+	case RoleError:
+		return "failed accepts, such as those for want of descriptors, are not all seen"
+	case RoleMigrate:
+		return "connections that change their listener are not counted"
+	case RoleMPTCP:
+		return "an MPTCP client that hangs up in the queue is noticed by a walk of the queues, within seconds"
 	case RoleGraft:
 		return "the next connection of each thread that blocks in accept() since before the start is not reported, nor a connection whose accept the kernel skipped"
 	default:

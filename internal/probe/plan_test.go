@@ -48,7 +48,7 @@ func TestMakePlan(t *testing.T) {
 			f.Kprobe, f.ProbeRead = refused(preflight.Policy), refused(preflight.Policy)
 		}), mode: Fentry, program: tracingProgAcceptExitTwoArgs, walk: tracingProgWalkLoop},
 		"no trampolines": {kernel: kernelWith(4, func(f *preflight.Features) { f.Fentry = refused(preflight.Lacking) }),
-			mode: Kprobe, program: kprobeProgGraftKprobe, walk: tracingProgWalkLoop, why: "this kernel has no BTF trampolines", limit: "a kprobe that another probe interrupts"},
+			mode: Kprobe, program: probingProgGraftKprobe, walk: tracingProgWalkLoop, why: "this kernel has no BTF trampolines", limit: "a kprobe that another probe interrupts"},
 		"tracepoints only": {kernel: kernelWith(2, func(f *preflight.Features) {
 			f.Fentry, f.Kprobe = refused(preflight.Policy), refused(preflight.Lacking)
 		}), mode: Restricted, program: tracingProgStateTracepoint, walk: tracingProgWalkLoop, why: "BTF trampolines refused by this host's policy", limit: "sampled every 100ms"},
@@ -103,15 +103,39 @@ func TestPlansNameProgramsOfTheirObject(t *testing.T) {
 	for _, m := range []Mode{Fentry, Kprobe, Restricted} {
 		p, err := MakePlan(f, m)
 		check(t, err)
-		spec, err := specOf(m)
-		check(t, err)
 		for _, h := range p.hooks {
-			if spec.Programs[h.program] == nil {
-				t.Errorf("mode %s: no program %s", m, h.program)
+			for _, w := range append([]way{h.way}, h.others...) {
+				program := must(specOf(w.object))(t).Programs[w.program]
+				if program == nil || program.AttachTo != h.symbol {
+					t.Errorf("mode %s: no program %s on %s", m, w.program, h.symbol)
+				}
 			}
 		}
-		if spec.Programs[p.walk] == nil {
+		if must(specOf(m.object()))(t).Programs[p.walk] == nil {
 			t.Errorf("mode %s: no program %s", m, p.walk)
+		}
+	}
+}
+
+// Programs of both objects share their maps and variables, so they must agree
+// on where these are.
+func TestObjectsShareTheirData(t *testing.T) {
+	one, other := must(specOf(typed))(t), must(specOf(probing))(t)
+	for name, m := range one.Maps {
+		o := other.Maps[name]
+		if o == nil || name == constants {
+			continue
+		}
+		if m.Type != o.Type || m.KeySize != o.KeySize || m.ValueSize != o.ValueSize {
+			t.Errorf("map %s is %v in the one and %v in the other", name, m, o)
+		}
+	}
+	for name, v := range one.Variables {
+		if v.SectionName == constants {
+			continue
+		}
+		if o := other.Variables[name]; o == nil || v.Offset != o.Offset || v.Size() != o.Size() || v.SectionName != o.SectionName {
+			t.Errorf("variable %s is %v in the one and %v in the other", name, v, o)
 		}
 	}
 }

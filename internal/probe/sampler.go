@@ -83,7 +83,7 @@ func (t *Tracer) readSampled(fn func(*event.Event)) error {
 	}
 	t.sampler.blind = t.walk.blind
 	t.sampler.sweep(monotonic(), fn)
-	return t.counts.forget(t.sampler.gone())
+	return nil
 }
 
 func (t *Tracer) lostInRing() uint64 {
@@ -196,15 +196,4 @@ func (s *sampler) fill(sample *listener.Sample) {
 			delete(s.listeners, c.ID)
 		}
 	}
-}
-
-// gone lists the listeners that the last walk did not meet.
-func (s *sampler) gone() map[uint64]bool {
-	ids := map[uint64]bool{}
-	for id, l := range s.listeners {
-		if l.round != s.round && !s.blind[l.netns] {
-			ids[id] = true
-		}
-	}
-	return ids
 }

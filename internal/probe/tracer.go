@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"acceptwatch/internal/event"
@@ -31,7 +30,7 @@ const (
 // Tracer is attached from Open to Close. Its methods are for one goroutine.
 type Tracer struct {
 	plan  *Plan
-	coll  *ebpf.Collection
+	coll  *loaded
 	links []attached // referenced, or the garbage collector detaches them
 	ring  *ringbuf.Reader
 	walk  *walker // nil: socket iterators do not work here
@@ -45,6 +44,10 @@ type Tracer struct {
 	unseen  uint64          // processes whose blocked threads are not known
 
 	lookedForBlocked bool
+	mptcp            bool  // an MPTCP listener was met
+	mptcpErr         error // its hook could not be attached
+	walks            walks
+	failed           failedAccepts
 	sampler          *sampler // restricted mode only
 	counts           counts
 }
@@ -62,7 +65,7 @@ func Open(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll)}
+	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll.Collection), failed: failedAccepts{}}
 	if err := t.start(); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -141,11 +144,42 @@ func (t *Tracer) drain(fn func(*event.Event)) error {
 			t.undecoded++
 			continue
 		}
-		if !isCanary(t.event.Local.Addr()) {
-			fn(&t.event)
+		if isCanary(t.event.Local.Addr()) {
+			continue
 		}
+		switch e := &t.event; {
+		case e.Kind == event.Listener && e.Flags&event.MPTCP != 0:
+			t.followMPTCP()
+		case e.Kind == event.AcceptError && !e.Local.IsValid():
+			if ours, err := t.locate(e); err != nil {
+				return err
+			} else if !ours {
+				continue
+			}
+		}
+		fn(&t.event)
 	}
 	return nil
+}
+
+// followMPTCP attaches the hook that other connections pay for too, once a
+// listener is there that takes MPTCP.
+func (t *Tracer) followMPTCP() {
+	if t.mptcp {
+		return
+	}
+	t.mptcp = true
+	for _, h := range t.plan.hooks {
+		if !h.forMPTCP {
+			continue
+		}
+		a, err := t.coll.attach(t.plan.Mode, h)
+		if err != nil {
+			t.mptcpErr = err
+			continue
+		}
+		t.links = append(t.links, a)
+	}
 }
 
 // Walk writes the contents of all queues into the ring, as Listener and Queued
@@ -154,9 +188,11 @@ func (t *Tracer) Walk() error {
 	if t.walk == nil {
 		return nil
 	}
+	began := monotonic()
 	if err := t.walk.run(); err != nil {
 		return err
 	}
+	t.walks.done(began, t.walk.seen)
 	if t.lookedForBlocked || t.plan.Mode == Restricted {
 		return nil
 	}
@@ -171,8 +207,14 @@ func (t *Tracer) Sample(waits bool) (*listener.Sample, error) {
 	if t.coll == nil {
 		return nil, errClosed
 	}
+	if err := t.counts.forget(&t.walks); err != nil {
+		return nil, err
+	}
 	s, err := t.counts.read(waits)
 	if err != nil {
+		return nil, err
+	}
+	if s.AcceptErrors, err = t.acceptErrors(); err != nil {
 		return nil, err
 	}
 	if t.sampler != nil {

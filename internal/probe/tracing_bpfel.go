@@ -13,6 +13,30 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type tracingAcceptError struct {
+	_        structs.HostLayout
+	Count    uint64
+	Last     uint64
+	Reported uint64
+	ReportAt uint64
+	Listener uint64
+	Addr     [16]uint8
+	Netns    uint32
+	Ifindex  uint32
+	Port     uint16
+	Family   uint8
+	Reserved [5]uint8
+	Comm     [16]int8
+}
+
+type tracingAcceptErrorKey struct {
+	_     structs.HostLayout
+	Pid   uint32
+	Fd    int32
+	Inode uint32
+	Error uint32
+}
+
 type tracingAddress struct {
 	_        structs.HostLayout
 	Addr     [16]uint8
@@ -70,6 +94,7 @@ const (
 	tracingEventFlagEVENT_FLAG_V6ONLY      tracingEventFlag = 8
 	tracingEventFlagEVENT_FLAG_LAST_ACK    tracingEventFlag = 16
 	tracingEventFlagEVENT_FLAG_ABORTED     tracingEventFlag = 32
+	tracingEventFlagEVENT_FLAG_MPTCP       tracingEventFlag = 64
 )
 
 type tracingEventKind uint32
@@ -115,9 +140,17 @@ type tracingListener struct {
 	AcceptedReset     uint64
 	Purged            uint64
 	PurgedDead        uint64
+	MigratedIn        uint64
+	MigratedOut       uint64
+	OverflowSyn       uint64
+	OverflowAck       uint64
 	LastAccept        uint64
 	NonemptySince     uint64
+	FullSince         uint64
+	Full              uint64
+	Walked            uint64
 	MaxWait           uint64
+	MaxDepth          uint32
 	Histogram         uint32
 	Depth             uint32
 	Backlog           uint32
@@ -128,7 +161,6 @@ type tracingListener struct {
 	Port              uint16
 	Family            uint8
 	V6only            uint8
-	Reserved          uint32
 }
 
 type tracingLoss uint32
@@ -142,7 +174,9 @@ const (
 	tracingLossLOSS_LATE           tracingLoss = 5
 	tracingLossLOSS_ACCEPTING_FULL tracingLoss = 6
 	tracingLossLOSS_WALK_ENTRIES   tracingLoss = 7
-	tracingLossLOSS_KINDS          tracingLoss = 8
+	tracingLossLOSS_ERRORS_FULL    tracingLoss = 8
+	tracingLossLOSS_CALLS_FULL     tracingLoss = 9
+	tracingLossLOSS_KINDS          tracingLoss = 10
 )
 
 type tracingSeen struct {
@@ -156,6 +190,7 @@ type tracingSeen struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	tracingMapAcceptErrors        = "accept_errors"
 	tracingMapAccepting           = "accepting"
 	tracingMapAddresses           = "addresses"
 	tracingMapClosed              = "closed"
@@ -172,10 +207,16 @@ const (
 	tracingProgForgetEntry        = "forget_entry"
 	tracingProgGraftEntry         = "graft_entry"
 	tracingProgHashdanceExit      = "hashdance_exit"
+	tracingProgIoUringExit        = "io_uring_exit"
+	tracingProgLastAckV4Entry     = "last_ack_v4_entry"
+	tracingProgLastAckV6Entry     = "last_ack_v6_entry"
 	tracingProgListenStopExit     = "listen_stop_exit"
+	tracingProgMigrateExit        = "migrate_exit"
 	tracingProgQueueAddExit       = "queue_add_exit"
 	tracingProgStateEntry         = "state_entry"
 	tracingProgStateTracepoint    = "state_tracepoint"
+	tracingProgSynEntry           = "syn_entry"
+	tracingProgSyscallExit        = "syscall_exit"
 	tracingProgWalkBounded        = "walk_bounded"
 	tracingProgWalkLoop           = "walk_loop"
 	tracingVarCfgAddr             = "cfg_addr"
@@ -189,6 +230,7 @@ const (
 	tracingVarCfgNetns            = "cfg_netns"
 	tracingVarCfgPorts            = "cfg_ports"
 	tracingVarCfgPortsOn          = "cfg_ports_on"
+	tracingVarCfgProbeRead        = "cfg_probe_read"
 	tracingVarCfgRingSize         = "cfg_ring_size"
 	tracingVarLosses              = "losses"
 	tracingVarOtherAddresses      = "other_addresses"
@@ -247,10 +289,16 @@ type tracingProgramSpecs struct {
 	ForgetEntry        *ebpf.ProgramSpec `ebpf:"forget_entry"`
 	GraftEntry         *ebpf.ProgramSpec `ebpf:"graft_entry"`
 	HashdanceExit      *ebpf.ProgramSpec `ebpf:"hashdance_exit"`
+	IoUringExit        *ebpf.ProgramSpec `ebpf:"io_uring_exit"`
+	LastAckV4Entry     *ebpf.ProgramSpec `ebpf:"last_ack_v4_entry"`
+	LastAckV6Entry     *ebpf.ProgramSpec `ebpf:"last_ack_v6_entry"`
 	ListenStopExit     *ebpf.ProgramSpec `ebpf:"listen_stop_exit"`
+	MigrateExit        *ebpf.ProgramSpec `ebpf:"migrate_exit"`
 	QueueAddExit       *ebpf.ProgramSpec `ebpf:"queue_add_exit"`
 	StateEntry         *ebpf.ProgramSpec `ebpf:"state_entry"`
 	StateTracepoint    *ebpf.ProgramSpec `ebpf:"state_tracepoint"`
+	SynEntry           *ebpf.ProgramSpec `ebpf:"syn_entry"`
+	SyscallExit        *ebpf.ProgramSpec `ebpf:"syscall_exit"`
 	WalkBounded        *ebpf.ProgramSpec `ebpf:"walk_bounded"`
 	WalkLoop           *ebpf.ProgramSpec `ebpf:"walk_loop"`
 }
@@ -259,6 +307,7 @@ type tracingProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tracingMapSpecs struct {
+	AcceptErrors   *ebpf.MapSpec `ebpf:"accept_errors"`
 	Accepting      *ebpf.MapSpec `ebpf:"accepting"`
 	Addresses      *ebpf.MapSpec `ebpf:"addresses"`
 	Closed         *ebpf.MapSpec `ebpf:"closed"`
@@ -287,6 +336,7 @@ type tracingVariableSpecs struct {
 	CfgNetns       *ebpf.VariableSpec `ebpf:"cfg_netns"`
 	CfgPorts       *ebpf.VariableSpec `ebpf:"cfg_ports"`
 	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
+	CfgProbeRead   *ebpf.VariableSpec `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.VariableSpec `ebpf:"cfg_ring_size"`
 	Losses         *ebpf.VariableSpec `ebpf:"losses"`
 	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
@@ -318,6 +368,7 @@ func (o *tracingObjects) Close() error {
 //
 // It can be passed to loadTracingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracingMaps struct {
+	AcceptErrors   *ebpf.Map `ebpf:"accept_errors"`
 	Accepting      *ebpf.Map `ebpf:"accepting"`
 	Addresses      *ebpf.Map `ebpf:"addresses"`
 	Closed         *ebpf.Map `ebpf:"closed"`
@@ -333,6 +384,7 @@ type tracingMaps struct {
 
 func (m *tracingMaps) Close() error {
 	return _TracingClose(
+		m.AcceptErrors,
 		m.Accepting,
 		m.Addresses,
 		m.Closed,
@@ -362,6 +414,7 @@ type tracingVariables struct {
 	CfgNetns       *ebpf.Variable `ebpf:"cfg_netns"`
 	CfgPorts       *ebpf.Variable `ebpf:"cfg_ports"`
 	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
+	CfgProbeRead   *ebpf.Variable `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.Variable `ebpf:"cfg_ring_size"`
 	Losses         *ebpf.Variable `ebpf:"losses"`
 	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
@@ -382,10 +435,16 @@ type tracingPrograms struct {
 	ForgetEntry        *ebpf.Program `ebpf:"forget_entry"`
 	GraftEntry         *ebpf.Program `ebpf:"graft_entry"`
 	HashdanceExit      *ebpf.Program `ebpf:"hashdance_exit"`
+	IoUringExit        *ebpf.Program `ebpf:"io_uring_exit"`
+	LastAckV4Entry     *ebpf.Program `ebpf:"last_ack_v4_entry"`
+	LastAckV6Entry     *ebpf.Program `ebpf:"last_ack_v6_entry"`
 	ListenStopExit     *ebpf.Program `ebpf:"listen_stop_exit"`
+	MigrateExit        *ebpf.Program `ebpf:"migrate_exit"`
 	QueueAddExit       *ebpf.Program `ebpf:"queue_add_exit"`
 	StateEntry         *ebpf.Program `ebpf:"state_entry"`
 	StateTracepoint    *ebpf.Program `ebpf:"state_tracepoint"`
+	SynEntry           *ebpf.Program `ebpf:"syn_entry"`
+	SyscallExit        *ebpf.Program `ebpf:"syscall_exit"`
 	WalkBounded        *ebpf.Program `ebpf:"walk_bounded"`
 	WalkLoop           *ebpf.Program `ebpf:"walk_loop"`
 }
@@ -397,10 +456,16 @@ func (p *tracingPrograms) Close() error {
 		p.ForgetEntry,
 		p.GraftEntry,
 		p.HashdanceExit,
+		p.IoUringExit,
+		p.LastAckV4Entry,
+		p.LastAckV6Entry,
 		p.ListenStopExit,
+		p.MigrateExit,
 		p.QueueAddExit,
 		p.StateEntry,
 		p.StateTracepoint,
+		p.SynEntry,
+		p.SyscallExit,
 		p.WalkBounded,
 		p.WalkLoop,
 	)

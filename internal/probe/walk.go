@@ -21,7 +21,8 @@ type walker struct {
 	iter       *link.Iter
 	namespaces []netns.NS
 	listed     time.Time
-	blind      map[uint32]bool // inodes of those that the last walk could not look into
+	seen       map[uint32]bool // inodes of those that the last walk looked into,
+	blind      map[uint32]bool // and could not look into
 	unlisted   int             // processes whose namespace could not be read
 	lastError  error
 }
@@ -45,12 +46,14 @@ func (w *walker) run() error {
 		w.namespaces, w.listed = namespaces, now
 		w.unlisted, w.lastError = len(denied), errors.Join(denied...)
 	}
-	w.blind = map[uint32]bool{}
+	w.seen, w.blind = map[uint32]bool{}, map[uint32]bool{}
 	for _, ns := range w.namespaces {
 		if err := netns.Do(ns, w.walkHere); err != nil {
 			w.blind[ns.Inode] = true
 			w.lastError = err
+			continue
 		}
+		w.seen[ns.Inode] = true
 	}
 	if len(w.blind) > 0 {
 		// Namespaces come and go: list them again next time.
@@ -75,6 +78,29 @@ func (w *walker) walkHere() error {
 		return fmt.Errorf("read socket iterator: %w", err)
 	}
 	return nil
+}
+
+// walks remembers the last two walks, to tell which listeners are gone.
+type walks struct {
+	before, last walkDone
+	news         bool // there was one since forget looked
+}
+
+type walkDone struct {
+	began int64           // ns
+	seen  map[uint32]bool // inodes of the network namespaces
+}
+
+func (w *walks) done(began int64, seen map[uint32]bool) {
+	w.before, w.last, w.news = w.last, walkDone{began, seen}, true
+}
+
+// missed says that neither of the last two walks met the listener, though both
+// looked where it was, and it was known before them: no hook saw it close.
+func (w *walks) missed(l *tracingListener) bool {
+	known := int64(l.Id >> 10) // see listener_new, bpf/listener.bpf.h
+	return w.before.seen[l.Netns] && w.last.seen[l.Netns] &&
+		known < w.before.began && int64(l.Walked) < w.before.began
 }
 
 func (w *walker) close() error { return w.iter.Close() }

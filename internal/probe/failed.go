@@ -1,0 +1,112 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+
+	"github.com/cilium/ebpf"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
+)
+
+// accept() fails for want of a descriptor before it reaches the listener, so
+// the program at its return knows the descriptor it was called with, and finds
+// the socket by it if it may read the kernel's memory. Where that is refused,
+// the program leaves the family 0, and the socket is found here.
+
+// failedAccepts are the places that were found for failures without one.
+type failedAccepts map[tracingAcceptErrorKey]place
+
+// place is where accept() failed.
+type place struct {
+	id     uint64 // of the listener; 0: not known
+	key    listener.Key
+	inode  uint32
+	family uint8 // of the listening socket
+	// foreign says that the socket is no listener that is traced.
+	foreign bool
+}
+
+// acceptErrors reads the counts of failed accepts.
+func (t *Tracer) acceptErrors() ([]listener.AcceptError, error) {
+	var list []listener.AcceptError
+	var key tracingAcceptErrorKey
+	var f tracingAcceptError
+	it := t.coll.Maps[tracingMapAcceptErrors].Iterate()
+	for it.Next(&key, &f) {
+		at := place{id: f.Listener, inode: key.Inode}
+		if f.Family != 0 {
+			at.key = listener.Key{NetNS: f.Netns, Addr: netip.AddrPortFrom(addrOf(f.Family, f.Addr), f.Port), Ifindex: f.Ifindex}
+		} else {
+			var err error
+			if at, err = t.placeOf(key); err != nil {
+				return nil, err
+			}
+		}
+		if at.foreign || isCanary(at.key.Addr.Addr()) {
+			continue
+		}
+		counted := listener.AcceptError{
+			ListenerID: at.id, Key: at.key, Inode: at.inode,
+			PID: key.Pid, Errno: uint16(key.Error), Count: f.Count, Last: int64(f.Last),
+		}
+		for i, c := range f.Comm {
+			counted.Comm[i] = byte(c)
+		}
+		list = append(list, counted)
+	}
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return nil, fmt.Errorf("read failed accepts: %w", err)
+	}
+	return list, nil
+}
+
+// placeOf finds the listener by the inode of its socket, or by the process's
+// descriptor. What is found is kept: the process may end.
+func (t *Tracer) placeOf(key tracingAcceptErrorKey) (place, error) {
+	if at, ok := t.failed[key]; ok {
+		return at, nil
+	}
+	inode := key.Inode
+	if inode == 0 {
+		link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", key.Pid, key.Fd))
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+			return place{}, nil
+		case err != nil:
+			return place{}, fmt.Errorf("look at descriptor %d of process %d: %w", key.Fd, key.Pid, err)
+		}
+		if _, err := fmt.Sscanf(link, "socket:[%d]", &inode); err != nil {
+			t.failed[key] = place{foreign: true}
+			return t.failed[key], nil
+		}
+	}
+	at := place{inode: inode, foreign: true}
+	err := t.counts.eachListener(func(l *tracingListener) error {
+		if l.Inode == inode {
+			k := t.counts.counted(l)
+			at = place{id: l.Id, key: k.Key, inode: inode, family: l.Family}
+		}
+		return nil
+	})
+	if err == nil && !at.foreign {
+		t.failed[key] = at
+	}
+	return at, err
+}
+
+// locate fills in where an accept() failed. It reports false if that was at no
+// listener that is traced; if it cannot be known any more, it stays empty.
+func (t *Tracer) locate(e *event.Event) (bool, error) {
+	at, err := t.placeOf(tracingAcceptErrorKey{Pid: e.PID, Fd: e.FD, Inode: e.Inode, Error: uint32(e.Errno)})
+	if err != nil || at.foreign {
+		return false, err
+	}
+	e.ListenerID, e.Local, e.NetNS, e.Ifindex = at.id, at.key.Addr, at.key.NetNS, at.key.Ifindex
+	e.Inode, e.Family = at.inode, at.family
+	return true, nil
+}

@@ -1,0 +1,167 @@
+package probe
+
+import (
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
+)
+
+// withoutDescriptors runs fn while this process may open none.
+func withoutDescriptors(t *testing.T, fn func()) {
+	t.Helper()
+	var had unix.Rlimit
+	check(t, unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &had))
+	check(t, unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: had.Max}, nil))
+	defer func() { check(t, unix.Prlimit(0, unix.RLIMIT_NOFILE, &had, nil)) }()
+	fn()
+}
+
+// inMatrix says that this is a kernel of the matrix, of which tests may change
+// what the whole host shares.
+func inMatrix() bool { return os.Getenv("ACCEPTWATCH_MODES") != "" }
+
+func acceptErrorsAt(t *testing.T, tr *Tracer, s *server) []listener.AcceptError {
+	t.Helper()
+	sample := must(tr.Sample(false))(t)
+	return slices.DeleteFunc(sample.AcceptErrors, func(e listener.AcceptError) bool { return e.Key.Addr != s.addr })
+}
+
+func TestFailedAcceptsAreCountedByErrno(t *testing.T) {
+	const tries = 500
+	try := func(t *testing.T, s *server, want unix.Errno) {
+		for range tries {
+			if _, _, err := unix.Accept4(s.fd, 0); err != want {
+				t.Fatalf("accept: %v, want %v", err, want)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		errno unix.Errno
+		fail  func(*testing.T, *server)
+	}{
+		"EMFILE: the process is out of descriptors": {unix.EMFILE, func(t *testing.T, s *server) {
+			withoutDescriptors(t, func() { try(t, s, unix.EMFILE) })
+		}},
+		"ENFILE: the host is out of files": {unix.ENFILE, func(t *testing.T, s *server) { withoutFiles(t, func() { try(t, s, unix.ENFILE) }) }},
+		"EINVAL: the listener was shut down": {unix.EINVAL, func(t *testing.T, s *server) {
+			check(t, unix.Shutdown(s.fd, unix.SHUT_RD))
+			try(t, s, unix.EINVAL)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			everyMode(t, func(t *testing.T, m Mode) {
+				if c.errno == unix.ENFILE && !inMatrix() {
+					t.Skip("the limit on files is that of the whole host")
+				}
+				s := listen(t, "127.0.0.1:0", 8)
+				tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
+				connect(t, s.addr)
+				id := sampleOf(t, tr, s.addr).ID
+				c.fail(t, s)
+				if c.errno == unix.EINVAL {
+					id = 0 // it is no listener any more
+				}
+				events := readUntil(t, tr, has(1, s.addr, event.AcceptError))
+				e := only(events, s.addr, event.AcceptError)[0]
+				if e.Errno != uint16(c.errno) || e.PID != uint32(os.Getpid()) || e.FD != int32(s.fd) || e.Repeats == 0 || e.ListenerID != id {
+					t.Errorf("got errno %d pid %d fd %d repeats %d listener %d", e.Errno, e.PID, e.FD, e.Repeats, e.ListenerID)
+				}
+				got := acceptErrorsAt(t, tr, s)
+				if len(got) != 1 || got[0].Count != tries || got[0].Errno != uint16(c.errno) || got[0].PID != uint32(os.Getpid()) || got[0].Comm != e.Comm {
+					t.Errorf("counted %+v, want %d failures", got, tries)
+				}
+			}, Fentry, Kprobe)
+		})
+	}
+}
+
+// withoutFiles runs fn without privilege while the host has no file left.
+func withoutFiles(t *testing.T, fn func()) {
+	t.Helper()
+	const limit = "/proc/sys/fs/file-max"
+	had := must(os.ReadFile(limit))(t)
+	set := must(os.OpenFile(limit, os.O_WRONLY, 0))(t)
+	defer set.Close()
+	defer func() { must(set.Write(had))(t) }()
+	check(t, onNewThread(func() error {
+		must(set.Write([]byte("0")))(t)
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+			return err
+		}
+		fn()
+		return nil
+	}))
+}
+
+// An accept() that has nothing to take, or that a signal interrupts or restarts,
+// did not fail.
+func TestEmptyHandedAcceptIsNoFailure(t *testing.T) {
+	everyMode(t, func(t *testing.T, m Mode) {
+		s := listen(t, "127.0.0.1:0", 8)
+		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
+
+		check(t, unix.SetNonblock(s.fd, true))
+		if _, _, err := unix.Accept4(s.fd, 0); err != unix.EAGAIN {
+			t.Fatalf("accept: %v, want EAGAIN", err)
+		}
+		check(t, unix.SetNonblock(s.fd, false))
+		// With a timeout a signal ends the call, without it restarts it.
+		timeout := unix.Timeval{Sec: 30}
+		check(t, unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
+		if err := interrupted(t, s.fd); err != unix.EINTR {
+			t.Fatalf("accept: %v, want EINTR", err)
+		}
+		check(t, unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{}))
+		go func() {
+			time.Sleep(300 * time.Millisecond)
+			connect(t, s.addr)
+		}()
+		if err := interrupted(t, s.fd); err != nil {
+			t.Fatalf("accept: %v, want a restart and then the connection", err)
+		}
+		// What is counted after them is counted.
+		withoutDescriptors(t, func() { unix.Accept4(s.fd, 0) })
+		readUntil(t, tr, has(1, s.addr, event.AcceptError))
+		if got := acceptErrorsAt(t, tr, s); len(got) != 1 || got[0].Errno != uint16(unix.EMFILE) || got[0].Count != 1 {
+			t.Errorf("counted %+v, want EMFILE once", got)
+		}
+	}, Fentry, Kprobe)
+}
+
+// interrupted accepts on a thread that gets a signal while it blocks.
+func interrupted(t *testing.T, fd int) error {
+	t.Helper()
+	var tid atomic.Int64
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		tid.Store(int64(unix.Gettid()))
+		got, _, err := unix.Accept4(fd, 0)
+		if err == nil {
+			unix.Close(got)
+		}
+		done <- err
+	}()
+	blockedIn := func() bool {
+		wchan, _ := os.ReadFile("/proc/self/task/" + strconv.FormatInt(tid.Load(), 10) + "/syscall")
+		return strings.HasPrefix(string(wchan), strconv.Itoa(unix.SYS_ACCEPT4)+" ")
+	}
+	for tid.Load() == 0 || !blockedIn() {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond)
+	check(t, unix.Tgkill(os.Getpid(), int(tid.Load()), unix.SIGURG))
+	return <-done
+}
