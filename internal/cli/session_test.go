@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -157,6 +158,58 @@ func TestFailedAcceptsAreFiltered(t *testing.T) {
 			t.Errorf("%q: wrong summary:\n%s", test.args, out)
 		}
 	}
+}
+
+// The kernel names the thread that called accept(), a user the process.
+func TestFailedAcceptsAreOfProcessesByTheNameOfAny(t *testing.T) {
+	named := owner.Process{PID: 123, Comm: "gunicorn"}
+	g := &gatherer{filter: &filter.Filter{Comms: []string{"gunicorn"}}, known: map[uint32][]owner.Process{testInode: {named}}}
+	bound := listener.Key{NetNS: testNetNS, Addr: netip.MustParseAddrPort("127.0.0.1:8000")}
+	for _, test := range []struct {
+		name string
+		e    event.Event
+		want bool
+	}{
+		{"a thread of it", event.Event{PID: 123, Comm: comm("worker-1")}, true},
+		{"one of the same name", event.Event{PID: 9, Comm: comm("gunicorn")}, true},
+		{"another at its listener", event.Event{PID: 9, Comm: comm("child"), Inode: testInode}, true},
+		{"another", event.Event{PID: 9, Comm: comm("child")}, false},
+	} {
+		if got := g.wantsFailure(&test.e, bound); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
+
+// An inode is given away again: whoever has it now did not hold what is closed.
+func TestOwnersOfClosedListenersAreNotLookedFor(t *testing.T) {
+	var asked []uint32
+	g := &gatherer{filter: &filter.Filter{}, env: &environment{
+		owners: func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+			found := make(map[uint32][]owner.Process)
+			for inode := range inodes {
+				asked = append(asked, inode)
+				found[inode] = []owner.Process{{PID: int(inode), Comm: "server"}}
+			}
+			return found, owner.Report{}, nil
+		},
+	}}
+	key := listener.Key{NetNS: testNetNS, Addr: netip.MustParseAddrPort("127.0.0.1:8000")}
+	rows := []listener.Row{{Key: key, Open: 1, Inode: 5}, {Key: key, Closed: 1, Inode: 6}}
+	g.listeners(rows)
+	rows[0].Open, rows[0].Closed = 0, 1
+	all := g.listeners(rows)
+	if !slices.Equal(asked, []uint32{5}) {
+		t.Errorf("asked for %v", asked)
+	}
+	if len(all[0].Owners) != 1 || all[0].Owners[0].PID != 5 || all[1].Owners != nil {
+		t.Errorf("%+v, %+v", all[0].Owners, all[1].Owners)
+	}
+}
+
+func comm(name string) (c event.Comm) {
+	copy(c[:], name)
+	return c
 }
 
 func TestLinesAreFilteredAndCountersAreNot(t *testing.T) {

@@ -59,12 +59,12 @@ type Event struct {
 	DepthAtEntry uint32         // connections in the queue when this one entered it
 	Backlog      uint32         // limit of the queue
 	Unread       uint32         // bytes received and not read
-	PID, TID     uint32         // acceptor; 0: none
+	PID, TID     uint32         // acceptor, in AcceptError who called, in Stall who fails most often to accept; 0: none
 	Inode        uint32         // Listener, AcceptError: inode of the listening socket
 	FD           int32          // AcceptError: the descriptor given to accept(); -1: it was done by io_uring
-	Repeats      uint32         // AcceptError: how often it failed so since the last event, this one included
+	Repeats      uint32         // AcceptError: how often it failed so since the last event, this one included; Stall: since counting began
 	Flags        Flags
-	Errno        uint16
+	Errno        uint16 // why it was closed, or accept() fails; Stall: has failed since the last accept
 	Kind         Kind
 	Family       uint8 // AF_INET 2 or AF_INET6 10, of the socket
 	State        State

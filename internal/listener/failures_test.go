@@ -232,3 +232,20 @@ func TestRowsThatFailOrRefuseAreWorse(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+func TestLookingAtRowsChangesNothing(t *testing.T) {
+	s := tell(t, Options{Start: 1})
+	by := func(id uint64) AcceptError {
+		return AcceptError{ListenerID: id, PID: 5, Errno: emfile, Count: 3, Last: ms}
+	}
+	one := Counted{ID: 1, Key: key("0.0.0.0:8000"), Closed: true}
+	for range 3 {
+		s.errors(second, []Counted{one}, by(1))
+	}
+	s.errors(second, []Counted{{ID: 2, Key: one.Key}}, by(1), by(2))
+	for range 3 {
+		if r := s.row(); r.Failed() != 6 || len(r.AcceptErrors) != 1 || r.Closed != 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+}

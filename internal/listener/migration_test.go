@@ -162,3 +162,13 @@ func TestPlaceTellsTheDepthOfOneListenerOnly(t *testing.T) {
 		t.Errorf("%+v, %v", p, ok)
 	}
 }
+
+func TestQueuedAtAttachByBooksKnowsOfMigration(t *testing.T) {
+	s := tell(t, Options{Start: 1})
+	s.sample(second, []Counted{{ID: 1, Key: key("0.0.0.0:8000"), Depth: 1, Accepted: 1, MigratedOut: 2, MigratedIn: 1, Enqueued: 1}})
+	r := s.row()
+	s.balanced(r)
+	if r.QueuedAtAttach != 2 {
+		t.Errorf("%+v", r)
+	}
+}
