@@ -369,21 +369,7 @@ int BPF_KRETPROBE(io_uring_kretprobe, int returned)
 	return 0;
 }
 
-SEC("kprobe/mptcp_set_state")
-int BPF_KPROBE(mptcp_state_kprobe, struct sock *sk, int state)
-{
-	handle_mptcp_state(sk, state);
-	return 0;
-}
-
-SEC("fentry/mptcp_set_state")
-int BPF_PROG(mptcp_state_entry, struct sock *sk, int state)
-{
-	handle_mptcp_state(sk, state);
-	return 0;
-}
-
-/* Before 6.8, where every change of state passes, of TCP sockets too. */
+/* MPTCP sockets, whose mptcp_set_state is inlined; TCP sockets pass here too. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(mptcp_state_tracepoint, struct sock *sk, int old, int state)
 {

@@ -102,7 +102,6 @@ func FunctionNames() []string {
 		"__inet_accept",       // 6.1
 		"__sys_accept4",
 		"io_accept", // 6.1
-		"mptcp_set_state", // 6.8
 		"mptcp_stream_accept",
 	}
 }

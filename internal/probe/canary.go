@@ -120,20 +120,6 @@ func (t *Tracer) chooseCarrier() {
 	t.links = kept
 }
 
-// keepCarrier drops the enqueue hooks on other functions.
-func (p *Plan) keepCarrier(symbol string) {
-	if symbol == "" {
-		return
-	}
-	var kept []hook
-	for _, h := range p.hooks {
-		if h.role != RoleEnqueue || h.symbol == symbol {
-			kept = append(kept, h)
-		}
-	}
-	p.hooks = kept
-}
-
 // canaryConnection connects, hangs up, waits until that was counted, accepts
 // and closes; it returns what the hooks counted.
 func (t *Tracer) canaryConnection() (fired, error) {

@@ -24,6 +24,7 @@ func (t *Tracer) losses() []listener.Loss {
 	}
 	add("undecoded", "records of the event buffer were not understood", t.undecoded)
 	add("recursion_misses", "runs of a program were skipped because it was interrupted by itself; a walk of the queues repairs what they would have shown", t.recursionMisses())
+	add("kprobe_misses", "runs of a kprobe were skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs what they would have shown", t.kprobeMisses())
 	if t.mptcpErr != nil {
 		add("mptcp_hook", fmt.Sprintf("MPTCP clients that hang up in a queue are noticed by walks only: the hook on their sockets cannot be attached (%v)", t.mptcpErr), 1)
 	}
@@ -68,6 +69,25 @@ func (t *Tracer) recursionMisses() uint64 {
 	for _, l := range t.links {
 		if stats, err := l.loaded.Stats(); err == nil {
 			n += stats.RecursionMisses
+		}
+	}
+	return n
+}
+
+// kprobeMisses adds up the calls that the kernel's kprobes let pass. It tells
+// since 6.7 (fill_link_info of perf events, kernel/bpf/syscall.c).
+func (t *Tracer) kprobeMisses() uint64 {
+	var n uint64
+	for _, l := range t.links {
+		if l.kind == tracing {
+			continue
+		}
+		info, err := l.Info()
+		if err != nil {
+			continue
+		}
+		if event := info.PerfEvent(); event != nil && event.Kprobe() != nil {
+			n += event.Kprobe().Missed
 		}
 	}
 	return n

@@ -30,9 +30,9 @@ type Options struct {
 	// there are.
 	Listeners int
 
-	// onlyCarrier attaches no other enqueue hook than this function's. Tests
-	// use it to show that a hook that is never called is noticed.
-	onlyCarrier string
+	// skip leaves hooks out. Tests use it to show what happens when one is
+	// never called, or its runs are lost.
+	skip func(*hook) bool
 }
 
 const (

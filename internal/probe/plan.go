@@ -217,7 +217,7 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 		p.add(f, h)
 	}
 	p.addMigration(f, hook{way: onTyped(tracingProgMigrateExit)})
-	p.addMPTCP(f, way{probing, probingProgMptcpStateEntry, tracing})
+	p.addMPTCP(f)
 	return p, nil
 }
 
@@ -256,7 +256,7 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 		p.add(f, h)
 	}
 	p.addMigration(f, hook{way: entry(probingProgMigrateKprobe)}, hook{way: exit(probingProgMigrateKretprobe)})
-	p.addMPTCP(f, entry(probingProgMptcpStateKprobe))
+	p.addMPTCP(f)
 	p.Limits = append(p.Limits, "a kprobe that another probe interrupts is skipped: what was missed is counted where the kernel counts it")
 	return p, nil
 }
@@ -273,7 +273,7 @@ func planRestricted(f *preflight.Features) (*Plan, error) {
 			"who accepted a connection, refused connections and failed accepts are not known",
 		},
 	}
-	p.addMPTCP(f, way{})
+	p.addMPTCP(f)
 	return p, nil
 }
 
@@ -288,16 +288,16 @@ func (p *Plan) addMigration(f *preflight.Features, hooks ...hook) {
 	}
 }
 
-// addMPTCP adds the hook that sees MPTCP sockets change their state: the given
-// one, or before Linux 6.8 the tracepoint that TCP sockets pass too.
-func (p *Plan) addMPTCP(f *preflight.Features, function way) {
+// addMPTCP adds the hook that sees MPTCP sockets change their state: a
+// tracepoint that TCP sockets pass too.
+func (p *Plan) addMPTCP(f *preflight.Features) {
 	switch {
 	case !f.Functions["mptcp_stream_accept"].InBTF:
 	case !f.ProbeRead.OK():
 		p.Limits = append(p.Limits, "an MPTCP client that hangs up in the queue is taken for one that waits: bpf_probe_read_kernel is refused")
-	case function.program != "" && f.Functions["mptcp_set_state"].InBTF:
-		p.hooks = append(p.hooks, hook{way: function, symbol: "mptcp_set_state", role: RoleMPTCP, optional: true})
-	case f.TpBTF.OK():
+	case !f.TpBTF.OK():
+		p.Limits = append(p.Limits, "an MPTCP client that hangs up in the queue is noticed by a walk of the queues, within seconds: typed tracepoints are refused")
+	default:
 		p.hooks = append(p.hooks, hook{way: way{probing, probingProgMptcpStateTracepoint, tracing},
 			symbol: "inet_sock_set_state", role: RoleMPTCP, optional: true, forMPTCP: true})
 	}

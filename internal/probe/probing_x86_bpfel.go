@@ -45,8 +45,6 @@ const (
 	probingProgListenStopKretprobe  = "listen_stop_kretprobe"
 	probingProgMigrateKprobe        = "migrate_kprobe"
 	probingProgMigrateKretprobe     = "migrate_kretprobe"
-	probingProgMptcpStateEntry      = "mptcp_state_entry"
-	probingProgMptcpStateKprobe     = "mptcp_state_kprobe"
 	probingProgMptcpStateTracepoint = "mptcp_state_tracepoint"
 	probingProgQueueAddKprobe       = "queue_add_kprobe"
 	probingProgQueueAddKretprobe    = "queue_add_kretprobe"
@@ -136,8 +134,6 @@ type probingProgramSpecs struct {
 	ListenStopKretprobe  *ebpf.ProgramSpec `ebpf:"listen_stop_kretprobe"`
 	MigrateKprobe        *ebpf.ProgramSpec `ebpf:"migrate_kprobe"`
 	MigrateKretprobe     *ebpf.ProgramSpec `ebpf:"migrate_kretprobe"`
-	MptcpStateEntry      *ebpf.ProgramSpec `ebpf:"mptcp_state_entry"`
-	MptcpStateKprobe     *ebpf.ProgramSpec `ebpf:"mptcp_state_kprobe"`
 	MptcpStateTracepoint *ebpf.ProgramSpec `ebpf:"mptcp_state_tracepoint"`
 	QueueAddKprobe       *ebpf.ProgramSpec `ebpf:"queue_add_kprobe"`
 	QueueAddKretprobe    *ebpf.ProgramSpec `ebpf:"queue_add_kretprobe"`
@@ -300,8 +296,6 @@ type probingPrograms struct {
 	ListenStopKretprobe  *ebpf.Program `ebpf:"listen_stop_kretprobe"`
 	MigrateKprobe        *ebpf.Program `ebpf:"migrate_kprobe"`
 	MigrateKretprobe     *ebpf.Program `ebpf:"migrate_kretprobe"`
-	MptcpStateEntry      *ebpf.Program `ebpf:"mptcp_state_entry"`
-	MptcpStateKprobe     *ebpf.Program `ebpf:"mptcp_state_kprobe"`
 	MptcpStateTracepoint *ebpf.Program `ebpf:"mptcp_state_tracepoint"`
 	QueueAddKprobe       *ebpf.Program `ebpf:"queue_add_kprobe"`
 	QueueAddKretprobe    *ebpf.Program `ebpf:"queue_add_kretprobe"`
@@ -330,8 +324,6 @@ func (p *probingPrograms) Close() error {
 		p.ListenStopKretprobe,
 		p.MigrateKprobe,
 		p.MigrateKretprobe,
-		p.MptcpStateEntry,
-		p.MptcpStateKprobe,
 		p.MptcpStateTracepoint,
 		p.QueueAddKprobe,
 		p.QueueAddKretprobe,

@@ -109,17 +109,33 @@ func (s *sampler) observe(e *event.Event) {
 			return // not ESTABLISHED yet: the next walk knows it by its time
 		}
 		id := connection{e.NetNS, e.Local, e.Peer, e.Queued}
+		if e.Peer.Port() == 0 {
+			id.peer = s.peerOf(id)
+		}
 		seen := s.queued[id]
 		if seen == nil {
 			seen = &sighting{}
 			s.queued[id] = seen
 		}
 		seen.round, seen.event = s.round, *e
+		seen.event.Peer = id.peer
 	case event.CloseWait, event.Reset:
 		if seen := s.queued[connection{e.NetNS, e.Local, e.Peer, e.Queued}]; seen != nil {
 			seen.event.State = e.State
 		}
 	}
+}
+
+// peerOf finds the peer of a connection by when it was queued: the subflow of a
+// reset MPTCP connection has forgotten it (__mptcp_close_ssk disconnects it,
+// net/mptcp/protocol.c).
+func (s *sampler) peerOf(id connection) netip.AddrPort {
+	for known := range s.queued {
+		if known.netns == id.netns && known.local == id.local && known.queued == id.queued {
+			return known.peer
+		}
+	}
+	return id.peer
 }
 
 // sweep finds what the walk that just ended no longer lists, and tells of it

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -59,7 +60,9 @@ func Open(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan.keepCarrier(o.onlyCarrier)
+	if o.skip != nil {
+		plan.hooks = slices.DeleteFunc(plan.hooks, func(h hook) bool { return o.skip(&h) })
+	}
 	existing := countListeners()
 	coll, err := load(plan, &o, existing)
 	if err != nil {
