@@ -199,6 +199,8 @@ func functionFindings(h Host) []Finding {
 		{"tcp_set_state", Fail, "connections that die in a queue are not seen"},
 		{"inet_child_forget", Warn, "connections purged with their listener are not counted"},
 		{"__sys_accept4", Warn, "accept errors such as EMFILE are not seen"},
+		{"tcp_conn_request", Warn, "connections refused at their SYN by a full queue are not counted"},
+		{"tcp_v4_syn_recv_sock", Warn, "connections refused at the last ACK by a full queue are not counted"},
 		{"security_sock_graft", Warn, "an accept that was blocking before the tracer came is not seen (CONFIG_SECURITY_NETWORK)"},
 	} {
 		if !h.Features.Functions[need.name].InBTF {

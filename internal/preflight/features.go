@@ -99,7 +99,6 @@ func FunctionNames() []string {
 		"tcp_v4_syn_recv_sock",
 		"tcp_v6_syn_recv_sock",
 		"security_sock_graft", // CONFIG_SECURITY_NETWORK
-		"__inet_accept",       // 6.1
 		"__sys_accept4",
 		"io_accept", // 6.1
 		"mptcp_stream_accept",
