@@ -137,8 +137,8 @@ func bundlePython(ctx context.Context) ([]File, error) {
 	return files, nil
 }
 
-// skipOfJava is what of a Java home is not needed to run, or only to develop.
-var skipOfJava = []string{"jmods", "man", "docs", "include", "legal", "demo", "src.zip", "ct.sym", "classes_nocoops.jsa"}
+// skipOfJava is what Java's lib has for compilers, and for heaps above 32 GiB.
+var skipOfJava = []string{"src.zip", "ct.sym", "classes_nocoops.jsa"}
 
 // bundleJava brings the Java home that java on the PATH belongs to. The guest
 // has it as /usr/local: java finds its home from its own place, which must be on
