@@ -88,7 +88,7 @@ func (r *blockReader) begin(base int64, n int, compressed, raw []byte) (ok bool)
 }
 
 func (r *blockReader) read(rows []int, id columnID) (ok bool) {
-	if int(id.table()) >= len(rows) {
+	if !id.known() {
 		return true
 	}
 	r.cols[id], ok = r.parsed[id].read(r.cols[id], rows[id.table()])

@@ -68,6 +68,12 @@ const (
 	columnIDs = 0x40
 )
 
+// known says whether there is such a column in this version.
+func (id columnID) known() bool {
+	last := [...]columnID{events: colPeerLow, classes: colPeerForm, places: colInode, threads: colCommLow}
+	return int(id.table()) < len(last) && id <= last[id.table()]
+}
+
 // encoding says how a column is written.
 type encoding uint8
 
@@ -188,7 +194,7 @@ func parseColumns(f *fields, raw []byte, into *[columnIDs]column) (ok bool) {
 			return false
 		}
 		c.raw, raw = raw[:rawSize], raw[rawSize:]
-		if id < columnIDs {
+		if id < columnIDs && columnID(id).known() {
 			if into[id].present {
 				return false
 			}

@@ -10,7 +10,7 @@
 //
 //	 byte 0            5              9             12
 //	┌────────────────┬──────────────┬─────────────┬──────────────────────────┐
-//	│ magic          │ content size │ header of   │ preface: 28 bytes        │
+//	│ magic          │ content size │ header of   │ preface: 32 bytes        │
 //	│ 28 B5 2F FD A4 │ u32          │ a raw block │ (first raw block)        │
 //	├────────────────┴──────────────┴─────────────┴──────────────────────────┤
 //	│ compressed blocks: what repeats                                        │
@@ -30,13 +30,14 @@
 //	      8  u32  bytes at the end of the content that are in raw blocks
 //	     12  u32  events
 //	     16  u64  ns of CLOCK_MONOTONIC: the latest time known when it was begun
-//	     24  u32  CRC-32C of bytes 4 to 35 of the frame
+//	     24  u32  CRC-32C of the blocks, that of the preface left out
+//	     28  u32  CRC-32C of bytes 4 to 39 of the frame
 //
-// So the length of a frame is known from 40 bytes with a checksum of their own.
+// So the length of a frame is known from 44 bytes with a checksum of their own.
 // Where these are good and the file ends before the frame does, the tail is
-// torn: it was cut. Where they are bad, or the content's checksum is, the file
+// torn: it was cut. Where they are bad, or a checksum of what follows is, the file
 // is damaged; reading goes on where the frame ends, or, if that is not known,
-// at the next 40 bytes that are good. A frame starts nowhere else than at the
+// at the next 44 bytes that are good. A frame starts nowhere else than at the
 // magic, so a search for it finds all.
 //
 //	header   block   block   block   ...   index   end
@@ -112,5 +113,5 @@
 // records, frames or fields of JSON, and a program skips those that it does not
 // know and counts them (Reader.Skipped). Whatever else changes is a new major
 // version, which an older program refuses with a *VersionError. What is never
-// changed, in any version, are the first 40 bytes of a frame.
+// changed, in any version, are the first 44 bytes of a frame.
 package recording

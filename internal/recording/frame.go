@@ -27,7 +27,7 @@ const (
 const (
 	headSize    = zstdHead + prefaceSize
 	zstdHead    = 12 // magic, descriptor, content size, block header
-	prefaceSize = 28
+	prefaceSize = 32
 	// minFrame is a frame with nothing but its head: an empty last block and
 	// the checksum follow.
 	minFrame = headSize + 3 + 4
@@ -64,6 +64,7 @@ type head struct {
 	raw          uint32 // bytes at the end of the content that are not compressed
 	events       uint32
 	time         int64  // ns: the latest time that was known when the frame was begun
+	body         uint32 // CRC-32C of what follows the head
 	content      uint32 // bytes of the content, this head's part included
 }
 
@@ -81,6 +82,7 @@ func (h *head) appendTo(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, h.raw)
 	b = binary.LittleEndian.AppendUint32(b, h.events)
 	b = binary.LittleEndian.AppendUint64(b, uint64(h.time))
+	b = binary.LittleEndian.AppendUint32(b, h.body)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at+4:], castagnoli))
 }
 
@@ -118,6 +120,7 @@ func parseHead(b []byte) (h head, ok bool) {
 	h.raw = binary.LittleEndian.Uint32(p[8:])
 	h.events = binary.LittleEndian.Uint32(p[12:])
 	h.time = int64(binary.LittleEndian.Uint64(p[16:]))
+	h.body = binary.LittleEndian.Uint32(p[24:])
 	ok = h.length >= minFrame && h.length <= MaxFrame &&
 		h.content >= prefaceSize && h.content <= MaxContent &&
 		h.raw <= h.content-prefaceSize && h.events <= MaxEvents
@@ -170,44 +173,33 @@ func newSealer() *sealer {
 var errContent = fmt.Errorf("more than %d bytes in one frame", MaxContent)
 
 // seal makes a frame of what is to be compressed and what is not, in this
-// order. h.length, h.raw and h.content are set. The frame is valid until the
+// order. It sets what h says of them. The frame is valid until the
 // next call.
 func (s *sealer) seal(h *head, compress, raw []byte) ([]byte, error) {
 	content := prefaceSize + len(compress) + len(raw)
 	if content > MaxContent {
 		return nil, errContent
 	}
-	h.raw, h.content, h.length = uint32(len(raw)), uint32(content), 0
+	h.raw, h.content = uint32(len(raw)), uint32(content)
 	blocks, last := s.blocks(compress)
 	if len(raw) == 0 && last >= 0 {
 		blocks[last] |= 1
 	}
-	h.length = uint32(minFrame + len(blocks))
-	if len(raw) == 0 {
-		if last >= 0 {
-			h.length -= 3
-		}
-	} else {
-		h.length += uint32(len(raw) + 3*((len(raw)-1)/maxRawBlock))
-	}
-	s.frame = h.appendTo(s.frame[:0])
-	s.content = append(s.content[:0], s.frame[zstdHead:]...)
-	s.content = append(append(s.content, compress...), raw...)
-	s.frame = append(s.frame, blocks...)
-	switch {
-	case len(raw) > 0:
-		for len(raw) > 0 {
-			part := raw[:min(len(raw), maxRawBlock)]
-			raw = raw[len(part):]
-			s.frame = appendRawBlock(s.frame, part, len(raw) == 0)
-		}
-	case last < 0:
+	s.frame = append(append(s.frame[:0], make([]byte, headSize)...), blocks...)
+	if len(raw) == 0 && last < 0 {
 		s.frame = appendRawBlock(s.frame, nil, true)
 	}
-	s.frame = binary.LittleEndian.AppendUint32(s.frame, contentChecksum(s.content))
-	if int(h.length) != len(s.frame) {
-		panic(fmt.Sprintf("recording: frame of %d bytes says that it has %d", len(s.frame), h.length))
+	s.content = append(append(append(s.content[:0], make([]byte, prefaceSize)...), compress...), raw...)
+	for len(raw) > 0 {
+		part := raw[:min(len(raw), maxRawBlock)]
+		raw = raw[len(part):]
+		s.frame = appendRawBlock(s.frame, part, len(raw) == 0)
 	}
+	h.length = uint32(len(s.frame) + 4)
+	h.body = crc32.Checksum(s.frame[headSize:], castagnoli)
+	h.appendTo(s.frame[:0])
+	copy(s.content, s.frame[zstdHead:headSize])
+	s.frame = binary.LittleEndian.AppendUint32(s.frame, contentChecksum(s.content))
 	return s.frame, nil
 }
 
@@ -258,11 +250,18 @@ func newOpener() *opener {
 	return &opener{dec: dec}
 }
 
-var errLength = errors.New("content is not as long as the frame says")
+var (
+	errBody   = errors.New("the checksum of the frame is wrong")
+	errLength = errors.New("the content is not as long as the frame says")
+)
 
 // open checks a whole frame and gives its content without the preface: what
 // was compressed, and what was not. They are valid until the next call.
 func (o *opener) open(h *head, frame []byte) (compressed, raw []byte, err error) {
+	// Some flipped bits would not change what the blocks decode to.
+	if crc32.Checksum(frame[headSize:len(frame)-4], castagnoli) != h.body {
+		return nil, nil, errBody
+	}
 	content, err := o.dec.DecodeAll(frame, o.content[:0])
 	if err != nil {
 		return nil, nil, err

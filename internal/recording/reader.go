@@ -15,7 +15,7 @@ import (
 const MaxMemory = 256 << 20
 
 // readAhead is how much is read at once, in bytes, unless a frame needs more.
-const readAhead = 256 << 10
+const readAhead = 64 << 10
 
 // Reader reads a trace, or several that were joined. It is not safe for
 // concurrent use.

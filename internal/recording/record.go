@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"time"
@@ -198,16 +199,22 @@ func parseClock(b []byte) (c Clock, ok bool) {
 	return c, !f.bad
 }
 
+// Bounds of a record of owners, which in JSON can ask for much by few bytes.
+const (
+	maxOwners  = 4 << 20 // bytes
+	maxObjects = 1 << 18
+)
+
 func parseOwners(b []byte) (*Owners, bool) {
 	var o Owners
-	if err := json.Unmarshal(b, &o); err != nil {
+	if len(b) > maxOwners || bytes.Count(b, []byte("{")) > maxObjects || json.Unmarshal(b, &o) != nil {
 		return nil, false
 	}
 	return &o, true
 }
 
-// mostHeld is how many entries of a long list go into one record of owners.
-const mostHeld = 4096
+// mostListed is how many entries of a list go into one record of owners.
+const mostListed = 1024
 
 // split cuts long lists into several.
 func (o *Owners) split() []Owners {
@@ -215,8 +222,8 @@ func (o *Owners) split() []Owners {
 	rest := *o
 	for {
 		part := rest
-		part.Listening = rest.Listening[:min(len(rest.Listening), mostHeld)]
-		part.Held = rest.Held[:min(len(rest.Held), mostHeld)]
+		part.Listening = rest.Listening[:min(len(rest.Listening), mostListed)]
+		part.Held = rest.Held[:min(len(rest.Held), mostListed)]
 		rest.Listening, rest.Held = rest.Listening[len(part.Listening):], rest.Held[len(part.Held):]
 		part.More = len(rest.Listening)+len(rest.Held) > 0
 		list = append(list, part)

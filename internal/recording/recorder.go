@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -94,20 +95,24 @@ func (r *recorder) see(at int64) error {
 	if r.err != nil {
 		return r.err
 	}
-	r.now = max(r.now, at)
+	if err := r.age(at); err != nil {
+		return err
+	}
 	if r.block.empty() {
 		r.begin()
 		r.opened = r.now
-	} else if r.now-r.opened >= int64(r.opt.BlockAge) {
-		return r.next()
 	}
 	return nil
 }
 
-// next begins another block, after the present one was written.
-func (r *recorder) next() error {
-	err := r.Flush()
-	r.opened = r.now
+// age writes a block that has become old enough, and then lets time go on.
+func (r *recorder) age(at int64) error {
+	now := max(r.now, at)
+	var err error
+	if !r.block.empty() && now-r.opened >= int64(r.opt.BlockAge) {
+		err = r.Flush()
+	}
+	r.now = now
 	return err
 }
 
@@ -181,6 +186,9 @@ func (r *recorder) WriteOwners(o *Owners) error {
 		if err != nil {
 			return fmt.Errorf("record owners: %w", err)
 		}
+		if len(b) > maxOwners || bytes.Count(b, []byte("{")) > maxObjects {
+			return fmt.Errorf("record owners: %w: %d bytes for %d sockets", ErrTooLarge, len(b), len(part.Listening)+len(part.Held))
+		}
 		if err := r.record(recordOwners, b, nil); err != nil {
 			return err
 		}
@@ -207,11 +215,7 @@ func (r *recorder) Tick(now int64) error {
 	if r.err != nil {
 		return r.err
 	}
-	r.now = max(r.now, now)
-	if !r.block.empty() && r.now-r.opened >= int64(r.opt.BlockAge) {
-		return r.next()
-	}
-	return nil
+	return r.age(now)
 }
 
 // record adds a record to the block, or to several when it is long. begun is
@@ -238,7 +242,9 @@ func (r *recorder) record(kind recordType, payload []byte, begun func()) error {
 
 func (r *recorder) add(kind recordType, payload []byte, begun func()) error {
 	if r.block.size()+perRecord+len(payload) > MaxContent-perEvent-perClass-perPlace-perThread {
-		if err := r.next(); err != nil {
+		err := r.Flush()
+		r.opened = r.now
+		if err != nil {
 			return err
 		}
 	}

@@ -491,6 +491,9 @@ func TestRefusedRecordsLeaveTheRecordingAsItWas(t *testing.T) {
 			return w.WriteSample(&listener.Sample{Losses: make([]listener.Loss, maxLosses+1)}, false)
 		}, ErrTooLarge},
 		{"too many losses by themselves", func(w *Writer) error { return w.WriteLosses(0, make([]listener.Loss, maxLosses+1)) }, ErrTooLarge},
+		{"too many descriptors", func(w *Writer) error {
+			return w.WriteOwners(&Owners{Listening: []Owner{{FDs: make([]int, maxOwners)}}})
+		}, ErrTooLarge},
 		{"too long words", func(w *Writer) error {
 			return w.WriteLosses(0, []listener.Loss{{Text: strings.Repeat("x", MaxRecord)}})
 		}, ErrTooLarge},

@@ -287,6 +287,7 @@ func (w *sampleWriter) appendRows(b []byte, k *list, columns, identityColumns in
 // key, or -1.
 func parseRows(f *fields, k *list, columns int) (rows []row, of []int32) {
 	n := f.count(MaxRows)
+	rows, of = make([]row, 0, n), make([]int32, 0, n)
 	due := 0
 	for len(rows) < n && !f.bad {
 		head := f.uvarint()
@@ -548,6 +549,7 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 	rows, of := parseRows(&f, &k.listeners, listenerColumns)
 	next := key{time: s.Time, listeners: list{rows: rows}}
 	s.Listeners = make([]listener.Counted, len(rows))
+	next.waits = make([]*listener.Histogram, len(rows))
 	for i := range rows {
 		c, ok := rows[i].counted()
 		if !ok {
@@ -558,10 +560,11 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 	room := MaxBuckets
 	for i := range s.Listeners {
 		s.Listeners[i].Waits = r.parseWaits(&f, s.Listeners, i, of[i], k, &room)
-		next.waits = append(next.waits, s.Listeners[i].Waits)
+		next.waits[i] = s.Listeners[i].Waits
 	}
 	rows, _ = parseRows(&f, &k.addresses, addressColumns)
 	next.addresses.rows = rows
+	s.Addresses = make([]listener.AtAddress, 0, len(rows))
 	for i := range rows {
 		a, ok := rows[i].address()
 		if !ok {
@@ -571,6 +574,7 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 	}
 	rows, _ = parseRows(&f, &k.errors, errorColumns)
 	next.errors.rows = rows
+	s.AcceptErrors = make([]listener.AcceptError, 0, len(rows))
 	for i := range rows {
 		e, ok := rows[i].acceptError()
 		if !ok {
@@ -581,9 +585,6 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 	s.Losses = parseLosses(&f, k.losses)
 	if f.bad {
 		return nil, false, errSample
-	}
-	if len(s.Listeners) == 0 {
-		s.Listeners = nil
 	}
 	if flags&sampleKey != 0 {
 		next.losses = s.Losses

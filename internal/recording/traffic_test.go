@@ -1,9 +1,11 @@
 package recording
 
 import (
+	"bytes"
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"testing"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
@@ -86,4 +88,16 @@ func sampleOf(all []event.Event, at int64, waits bool) *listener.Sample {
 		}
 	}
 	return s
+}
+
+func traffic1() *event.Event { return &traffic(1, 1, 1)[0] }
+
+// addressOf is an address of so many bytes.
+func addressOf(t testing.TB, size int) netip.AddrPort {
+	t.Helper()
+	addr, ok := netip.AddrFromSlice(bytes.Repeat([]byte{1}, size))
+	if !ok {
+		t.Fatal(size)
+	}
+	return netip.AddrPortFrom(addr, 1)
 }
