@@ -79,6 +79,6 @@
 // type "summary", the last line: time, mode, duration_ns, listeners (number of
 // listener lines before it), accepted, close_wait, reset, purged, losses (the
 // sum of the loss lines); and, but in mode restricted, overflow and
-// accept_errors (failed calls), with accept_errors_elsewhere, as accept_errors
+// failed_accepts, with accept_errors_elsewhere, as accept_errors
 // of a listener, of those whose listener is not known.
 package export

@@ -69,7 +69,14 @@ type record struct {
 	PID      int
 	Comm     string
 	Mode     string
+	Errno    string
+	Repeats  int
 
+	AcceptErrors []struct {
+		PID   int
+		Errno string
+		Count int
+	} `json:"accept_errors"`
 	Owners     []struct{ PID int }
 	Oldest     *time.Duration `json:"oldest_ns"`
 	Enqueued   int
