@@ -28,7 +28,11 @@ type loaded struct {
 // are loaded apart.
 func load(p *Plan, o *Options, existing int) (*loaded, error) {
 	size := chooseSizes(o, existing, os.Getpagesize())
+	read := map[object]*ebpf.CollectionSpec{}
 	l := &loaded{spec: func(from object) (*ebpf.CollectionSpec, error) {
+		if spec := read[from]; spec != nil {
+			return spec.Copy(), nil
+		}
 		spec, err := specOf(from)
 		if err != nil {
 			return nil, err
@@ -37,7 +41,8 @@ func load(p *Plan, o *Options, existing int) (*loaded, error) {
 			return nil, err
 		}
 		size.set(spec)
-		return spec, nil
+		read[from] = spec
+		return spec.Copy(), nil
 	}}
 	spec, err := l.spec(p.Mode.object())
 	if err != nil {
