@@ -18,7 +18,7 @@ import (
 // acceptwatch leaves out of its view (CANARY_ADDR in bpf/config.bpf.h).
 
 // canaryFor bounds the wait for the hang-up to be counted.
-const canaryFor = time.Second
+const canaryFor = 5 * time.Second
 
 func canaryAddr() netip.Addr { return netip.AddrFrom4([4]byte{127, 97, 119, 1}) }
 
