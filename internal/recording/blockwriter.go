@@ -94,8 +94,10 @@ type blockWriter struct {
 	base int64 // ns: what the first event's time is counted from
 	n    int   // events
 
-	last       event.Event // of which only Time and Cookie are used
-	cols       [colPeerLow + 1][]uint64
+	lastTime   int64
+	lastCookie uint64
+	cols       [colPeerLow + 1]*[MaxEvents]uint64
+	n4, n16    int // peers of 4 bytes, and of 16
 	classes    []class
 	classOf    map[class]uint16
 	recent     [recent]uint16 // 1 + row of classes; 0: none
@@ -114,20 +116,22 @@ type blockWriter struct {
 }
 
 func newBlockWriter() *blockWriter {
-	return &blockWriter{
+	w := &blockWriter{
 		classOf:  make(map[class]uint16),
 		placeOf:  make(map[place]uint64),
 		threadOf: make(map[thread]uint64),
 	}
+	for i := range w.cols {
+		w.cols[i] = new([MaxEvents]uint64)
+	}
+	return w
 }
 
 // reset empties it.
 func (w *blockWriter) reset(base int64) {
 	w.base, w.n = base, 0
-	w.last.Time, w.last.Cookie = base, 0
-	for i := range w.cols {
-		w.cols[i] = w.cols[i][:0]
-	}
+	w.lastTime, w.lastCookie = base, 0
+	w.n4, w.n16 = 0, 0
 	clear(w.classOf)
 	clear(w.placeOf)
 	clear(w.threadOf)
@@ -159,8 +163,52 @@ func (w *blockWriter) full() bool {
 	return w.size()+perEvent+perClass+perPlace+perThread > MaxContent
 }
 
+// event adds an event, for which there is room.
 func (w *blockWriter) event(e *event.Event) {
-	s := class{
+	queued := uint64(0)
+	if e.Queued != 0 {
+		queued = 1 + zigzag(e.Time/1000-e.Queued/1000)
+	}
+	c, n := &w.cols, w.n
+	c[colClass][n] = uint64(w.class(e))
+	c[colTime][n] = zigzag(e.Time - w.lastTime)
+	c[colQueued][n] = queued
+	c[colDepth][n] = uint64(e.Depth)
+	c[colEntry][n] = uint64(e.DepthAtEntry)
+	c[colUnread][n] = uint64(e.Unread)
+	c[colCookie][n] = zigzag(int64(e.Cookie - w.lastCookie))
+	c[colRepeats][n] = uint64(e.Repeats)
+	c[colPeerPort][n] = uint64(e.Peer.Port())
+	switch peer := e.Peer.Addr(); formOf(peer) {
+	case fourBytes:
+		_, c[colPeer4][w.n4] = split(peer)
+		w.n4++
+	case sixteen:
+		c[colPeerHigh][w.n16], c[colPeerLow][w.n16] = split(peer)
+		w.n16++
+	}
+	w.lastTime, w.lastCookie = e.Time, e.Cookie
+	w.n++
+}
+
+// is says whether an event is of a class.
+func (c *class) is(e *event.Event) bool {
+	p := &c.place
+	return p.listener == e.ListenerID && c.thread.tid == e.TID && c.state == e.State && c.kind == e.Kind &&
+		p.local == e.Local && p.netns == e.NetNS && p.ifindex == e.Ifindex &&
+		p.backlog == e.Backlog && p.inode == e.Inode && p.family == e.Family &&
+		c.thread.pid == e.PID && c.thread.comm == e.Comm &&
+		c.fd == e.FD && c.flags == e.Flags && c.errno == e.Errno && c.peer == formOf(e.Peer.Addr())
+}
+
+// class is the row of an event's class, which is added if it is new.
+func (w *blockWriter) class(e *event.Event) uint16 {
+	hash := e.ListenerID*prime1 ^ uint64(e.TID)*prime2 ^ uint64(e.Kind)<<56 ^ uint64(e.State)<<48 ^ uint64(e.Local.Port())<<40
+	slot := &w.recent[(hash*prime3)>>56]
+	if *slot != 0 && w.classes[*slot-1].is(e) {
+		return *slot - 1
+	}
+	c := class{
 		place: place{
 			listener: e.ListenerID, local: e.Local, netns: e.NetNS, ifindex: e.Ifindex,
 			backlog: e.Backlog, inode: e.Inode, family: e.Family,
@@ -168,55 +216,22 @@ func (w *blockWriter) event(e *event.Event) {
 		thread: thread{e.PID, e.TID, e.Comm},
 		fd:     e.FD, flags: e.Flags, errno: e.Errno, kind: e.Kind, state: e.State, peer: formOf(e.Peer.Addr()),
 	}
-	queued := uint64(0)
-	if e.Queued != 0 {
-		queued = 1 + zigzag(e.Time/1000-e.Queued/1000)
-	}
-	c := &w.cols
-	c[colClass] = append(c[colClass], uint64(w.class(&s)))
-	c[colTime] = append(c[colTime], zigzag(e.Time-w.last.Time))
-	c[colQueued] = append(c[colQueued], queued)
-	c[colDepth] = append(c[colDepth], uint64(e.Depth))
-	c[colEntry] = append(c[colEntry], uint64(e.DepthAtEntry))
-	c[colUnread] = append(c[colUnread], uint64(e.Unread))
-	c[colCookie] = append(c[colCookie], zigzag(int64(e.Cookie-w.last.Cookie)))
-	c[colRepeats] = append(c[colRepeats], uint64(e.Repeats))
-	c[colPeerPort] = append(c[colPeerPort], uint64(e.Peer.Port()))
-	switch high, low := split(e.Peer.Addr()); s.peer {
-	case fourBytes:
-		c[colPeer4] = append(c[colPeer4], low)
-	case sixteen:
-		c[colPeerHigh] = append(c[colPeerHigh], high)
-		c[colPeerLow] = append(c[colPeerLow], low)
-	}
-	w.last.Time, w.last.Cookie = e.Time, e.Cookie
-	w.n++
-}
-
-// class is the row of s, which is added if it is new.
-func (w *blockWriter) class(s *class) uint16 {
-	hash := s.place.listener*prime1 ^ uint64(s.thread.tid)*prime2 ^ uint64(s.kind)<<56 ^
-		uint64(s.state)<<48 ^ uint64(s.place.local.Port())<<40
-	slot := &w.recent[(hash*prime3)>>56]
-	if *slot != 0 && w.classes[*slot-1] == *s {
-		return *slot - 1
-	}
-	row, ok := w.classOf[*s]
+	row, ok := w.classOf[c]
 	if !ok {
 		row = uint16(len(w.classes))
-		w.classOf[*s] = row
-		w.classes = append(w.classes, *s)
-		atPlace, ok := w.placeOf[s.place]
+		w.classOf[c] = row
+		w.classes = append(w.classes, c)
+		atPlace, ok := w.placeOf[c.place]
 		if !ok {
 			atPlace = uint64(len(w.places))
-			w.placeOf[s.place] = atPlace
-			w.places = append(w.places, s.place)
+			w.placeOf[c.place] = atPlace
+			w.places = append(w.places, c.place)
 		}
-		byThread, ok := w.threadOf[s.thread]
+		byThread, ok := w.threadOf[c.thread]
 		if !ok {
 			byThread = uint64(len(w.threads))
-			w.threadOf[s.thread] = byThread
-			w.threads = append(w.threads, s.thread)
+			w.threadOf[c.thread] = byThread
+			w.threads = append(w.threads, c.thread)
 		}
 		w.classRows = append(w.classRows, [2]uint64{atPlace, byThread})
 	}
@@ -238,7 +253,14 @@ func (w *blockWriter) content() (compressed, raw []byte) {
 	c := &w.columns
 	c.reset()
 	for id := range w.cols {
-		c.add(columnID(id), w.cols[id])
+		n := w.n
+		switch columnID(id) {
+		case colPeer4:
+			n = w.n4
+		case colPeerHigh, colPeerLow:
+			n = w.n16
+		}
+		c.add(columnID(id), w.cols[id][:n])
 	}
 	ofClasses := func(id columnID, of func(i int, s *class) uint64) {
 		w.scratch = w.scratch[:0]

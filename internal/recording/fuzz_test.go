@@ -44,7 +44,7 @@ func readEverything(t *testing.T, file []byte) {
 				}
 			}
 		case KindClock:
-			rec.Clock.At(latest)
+			_ = rec.Clock.At(latest).String()
 		case KindDamage:
 			if rec.Damage.Offset < offset || rec.Damage.Offset+rec.Damage.Length > int64(len(file)) {
 				t.Fatalf("%v, of %d bytes, after one at %d", rec.Damage, len(file), offset)
