@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,7 +96,8 @@ func FuzzContent(f *testing.F) {
 		f.Add(uint8(h.kind), uint16(h.events), h.time, bytes.Clone(compressed), bytes.Clone(raw))
 		at += int(h.length)
 	}
-	begin := file[:framesOfOnly(f, file)[1].offset]
+	frames := framesOfOnly(f, file)
+	begin, end := file[:frames[1].offset], file[frames[len(frames)-2].offset:]
 	seal := newSealer()
 	f.Fuzz(func(t *testing.T, kind uint8, events uint16, at int64, compressed, raw []byte) {
 		h := head{kind: frameType(kind), major: Major, events: uint32(events) % (MaxEvents + 1), time: at}
@@ -103,7 +105,50 @@ func FuzzContent(f *testing.F) {
 		if err != nil {
 			return
 		}
-		readEverything(t, append(append(bytes.Clone(begin), frame...), file[len(begin):]...))
+		readEverything(t, slices.Concat(begin, frame, end))
+	})
+}
+
+// Blocks, without the way through frames: many more in the same time.
+func FuzzBlock(f *testing.F) {
+	r := rand.New(rand.NewPCG(6, 6))
+	for n := range 4 {
+		w := newBlockWriter()
+		e := &event.Event{Family: 2}
+		for range 3 * n {
+			e = anyEvent(r, e)
+			w.event(e)
+		}
+		w.record(recordMark, appendMark(nil, Mark{MarkEnd, 5}))
+		compressed, raw := w.content()
+		f.Add(uint16(w.n), int64(n), bytes.Clone(compressed), bytes.Clone(raw))
+	}
+	var b blockReader // used again, as a Reader does
+	f.Fuzz(func(t *testing.T, events uint16, base int64, compressed, raw []byte) {
+		n := int(events) % (MaxEvents + 1)
+		ok := b.begin(base, n, compressed, raw)
+		got := 0
+		for {
+			record, isRecord := b.nextRecord()
+			var e event.Event
+			if !isRecord && !b.nextEvent(&e) {
+				break
+			}
+			if isRecord {
+				parseMark(record.payload)
+				parseClock(record.payload)
+				parseOwners(record.payload)
+				continue
+			}
+			got++
+			if e.Time < 0 || e.Queued < 0 {
+				t.Fatalf("event of time %d, queued %d", e.Time, e.Queued)
+			}
+			writeEvent(io.Discard, &e)
+		}
+		if ok && got != n || !ok && got != 0 {
+			t.Fatalf("%d of %d events, good: %v", got, n, ok)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +71,7 @@ func newReader(src io.Reader, formats []format) (*Reader, error) {
 		}
 	}
 	if r.held = r.Next(); !r.held {
-		return nil, r.err
+		return nil, cmp.Or(r.err, ErrNotTrace) // an end by itself
 	}
 	return r, nil
 }
