@@ -179,55 +179,55 @@ func connectMultipath(t *testing.T, to netip.AddrPort) *client {
 // What happens to a connection on an MPTCP listener is the same whether its
 // client speaks MPTCP or not.
 func TestMPTCPListener(t *testing.T) {
-	for name, dial := range map[string]func(*testing.T, netip.AddrPort) *client{
-		"MPTCP client": connectMultipath,
-		"TCP client":   func(t *testing.T, to netip.AddrPort) *client { return connect(t, to) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			everyMode(t, func(t *testing.T, m Mode) {
-				s := listenMultipath(t)
-				tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
-				readAll(t, tr, 2*sampleEvery) // the listener is met
-				dead, aborted, alive := dial(t, s.addr), dial(t, s.addr), dial(t, s.addr)
-				readAll(t, tr, 3*sampleEvery)
-				dead.close()
-				events := readUntil(t, tr, has(1, s.addr, event.CloseWait))
-				aborted.reset()
-				events = append(events, readUntil(t, tr, has(1, s.addr, event.Reset))...)
-				readAll(t, tr, 2*sampleEvery)
-				for range 3 {
-					s.accept()
-				}
-				events = append(events, readUntil(t, tr, has(3, s.addr, event.Accepted))...)
-				events = append(events, readAll(t, tr, 2*sampleEvery)...)
+	everyMode(t, func(t *testing.T, m Mode) {
+		s := listenMultipath(t)
+		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
+		readAll(t, tr, 2*sampleEvery) // the listener is met
+		for name, dial := range map[string]func(*testing.T, netip.AddrPort) *client{
+			"MPTCP client": connectMultipath,
+			"TCP client":   func(t *testing.T, to netip.AddrPort) *client { return connect(t, to) },
+		} {
+			before := sampleOf(t, tr, s.addr)
+			dead, aborted, alive := dial(t, s.addr), dial(t, s.addr), dial(t, s.addr)
+			readAll(t, tr, 3*sampleEvery)
+			dead.close()
+			events := readUntil(t, tr, has(1, s.addr, event.CloseWait))
+			aborted.reset()
+			events = append(events, readUntil(t, tr, has(1, s.addr, event.Reset))...)
+			readAll(t, tr, 2*sampleEvery)
+			for range 3 {
+				s.accept()
+			}
+			events = append(events, readUntil(t, tr, has(3, s.addr, event.Accepted))...)
+			events = append(events, readAll(t, tr, 2*sampleEvery)...)
 
-				deaths := only(events, s.addr, event.CloseWait, event.Reset)
-				if len(deaths) != 2 || deaths[0].Peer != dead.local || deaths[1].Peer != aborted.local {
-					t.Errorf("want the hang-up of %s and the reset of %s:\n%s", dead.local, aborted.local, describe(deaths))
+			deaths := only(events, s.addr, event.CloseWait, event.Reset)
+			if len(deaths) != 2 || deaths[0].Peer != dead.local || deaths[1].Peer != aborted.local {
+				t.Errorf("%s: want the hang-up of %s and the reset of %s:\n%s", name, dead.local, aborted.local, describe(deaths))
+			}
+			accepted := only(events, s.addr, event.Accepted)
+			want := map[netip.AddrPort]event.State{dead.local: event.CloseWaited, aborted.local: event.Close, alive.local: event.Established}
+			for _, e := range accepted {
+				if e.Peer.Port() == 0 {
+					e.Peer = aborted.local // its subflow may have forgotten it
 				}
-				accepted := only(events, s.addr, event.Accepted)
-				want := map[netip.AddrPort]event.State{dead.local: event.CloseWaited, aborted.local: event.Close, alive.local: event.Established}
-				for _, e := range accepted {
-					if e.Peer.Port() == 0 {
-						e.Peer = aborted.local // its subflow may have forgotten it
-					}
-					if e.State != want[e.Peer] {
-						t.Errorf("accepted, want state %s:\n%s", want[e.Peer], describe([]event.Event{e}))
-					}
+				if e.State != want[e.Peer] {
+					t.Errorf("%s: accepted, want state %s:\n%s", name, want[e.Peer], describe([]event.Event{e}))
 				}
-				if len(accepted) != 3 {
-					t.Errorf("accepted %d, want 3:\n%s", len(accepted), describe(accepted))
-				}
-				if m == Restricted {
-					return
-				}
-				c := sampleOf(t, tr, s.addr)
-				if c.Enqueued != 3 || c.Accepted != 3 || c.AcceptedCloseWait != 1 || c.AcceptedReset != 1 || c.Depth != 0 {
-					t.Errorf("counted %+v", c)
-				}
-			}, Fentry, Kprobe, Restricted)
-		})
-	}
+			}
+			if len(accepted) != 3 {
+				t.Errorf("%s: accepted %d, want 3:\n%s", name, len(accepted), describe(accepted))
+			}
+			if m == Restricted {
+				continue
+			}
+			c := sampleOf(t, tr, s.addr)
+			if c.Enqueued-before.Enqueued != 3 || c.Accepted-before.Accepted != 3 || c.Depth != 0 ||
+				c.AcceptedCloseWait-before.AcceptedCloseWait != 1 || c.AcceptedReset-before.AcceptedReset != 1 {
+				t.Errorf("%s: counted %+v", name, c)
+			}
+		}
+	}, Fentry, Kprobe, Restricted)
 }
 
 func TestMPTCPListenerClosesWithQueued(t *testing.T) {

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 )
 
@@ -45,44 +47,40 @@ func TestFailedAcceptsAreCountedByErrno(t *testing.T) {
 			}
 		}
 	}
-	for name, c := range map[string]struct {
-		errno unix.Errno
-		fail  func(*testing.T, *server)
-	}{
-		"EMFILE: the process is out of descriptors": {unix.EMFILE, func(t *testing.T, s *server) {
-			withoutDescriptors(t, func() { try(t, s, unix.EMFILE) })
-		}},
-		"ENFILE: the host is out of files": {unix.ENFILE, func(t *testing.T, s *server) { withoutFiles(t, func() { try(t, s, unix.ENFILE) }) }},
-		"EINVAL: the listener was shut down": {unix.EINVAL, func(t *testing.T, s *server) {
-			check(t, unix.Shutdown(s.fd, unix.SHUT_RD))
-			try(t, s, unix.EINVAL)
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			everyMode(t, func(t *testing.T, m Mode) {
-				if c.errno == unix.ENFILE && !inMatrix() {
-					t.Skip("the limit on files is that of the whole host")
-				}
-				s := listen(t, "127.0.0.1:0", 8)
-				tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
-				connect(t, s.addr)
-				id := sampleOf(t, tr, s.addr).ID
-				c.fail(t, s)
-				if c.errno == unix.EINVAL {
-					id = 0 // it is no listener any more
-				}
-				events := readUntil(t, tr, has(1, s.addr, event.AcceptError))
-				e := only(events, s.addr, event.AcceptError)[0]
-				if e.Errno != uint16(c.errno) || e.PID != uint32(os.Getpid()) || e.FD != int32(s.fd) || e.Repeats == 0 || e.ListenerID != id {
-					t.Errorf("got errno %d pid %d fd %d repeats %d listener %d", e.Errno, e.PID, e.FD, e.Repeats, e.ListenerID)
-				}
-				got := acceptErrorsAt(t, tr, s)
-				if len(got) != 1 || got[0].Count != tries || got[0].Errno != uint16(c.errno) || got[0].PID != uint32(os.Getpid()) || got[0].Comm != e.Comm {
-					t.Errorf("counted %+v, want %d failures", got, tries)
-				}
-			}, Fentry, Kprobe)
-		})
-	}
+	everyMode(t, func(t *testing.T, m Mode) {
+		tr := open(t, Options{Mode: m, Filter: filter.Filter{Addr: netip.MustParsePrefix("127.0.0.4/32")}})
+		for _, c := range []struct {
+			errno unix.Errno
+			fail  func(*server)
+		}{
+			{unix.EMFILE, func(s *server) { withoutDescriptors(t, func() { try(t, s, unix.EMFILE) }) }},
+			{unix.ENFILE, func(s *server) { withoutFiles(t, func() { try(t, s, unix.ENFILE) }) }},
+			{unix.EINVAL, func(s *server) {
+				check(t, unix.Shutdown(s.fd, unix.SHUT_RD))
+				try(t, s, unix.EINVAL)
+			}},
+		} {
+			if c.errno == unix.ENFILE && !inMatrix() {
+				continue // the limit on files is that of the whole host
+			}
+			s := listen(t, "127.0.0.4:0", 8)
+			connect(t, s.addr)
+			id := sampleOf(t, tr, s.addr).ID
+			c.fail(s)
+			if c.errno == unix.EINVAL {
+				id = 0 // it is no listener any more
+			}
+			events := readUntil(t, tr, has(1, s.addr, event.AcceptError))
+			e := only(events, s.addr, event.AcceptError)[0]
+			if e.Errno != uint16(c.errno) || e.PID != uint32(os.Getpid()) || e.FD != int32(s.fd) || e.Repeats == 0 || e.ListenerID != id {
+				t.Errorf("%v: got errno %d pid %d fd %d repeats %d listener %d", c.errno, e.Errno, e.PID, e.FD, e.Repeats, e.ListenerID)
+			}
+			got := acceptErrorsAt(t, tr, s)
+			if len(got) != 1 || got[0].Count != tries || got[0].Errno != uint16(c.errno) || got[0].PID != uint32(os.Getpid()) || got[0].Comm != e.Comm {
+				t.Errorf("%v: counted %+v, want %d failures", c.errno, got, tries)
+			}
+		}
+	}, Fentry, Kprobe)
 }
 
 // withoutFiles runs fn without privilege while the host has no file left.

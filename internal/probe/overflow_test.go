@@ -90,40 +90,40 @@ func booksOfKernel(t *testing.T, tr *Tracer, at netip.AddrPort, before map[strin
 // before it was full. TCP_DEFER_ACCEPT keeps a handshake in between: its last
 // ACK is the one with the client's data.
 func TestRefusedConnectionsAreThoseOfTheKernelsBooks(t *testing.T) {
-	for _, to := range []struct{ name, listen, connect string }{
-		{"IPv4", "127.0.0.1:0", "127.0.0.1"},
-		{"IPv6", "[::1]:0", "::1"},
-		{"mapped", "[::]:0", "127.0.0.1"},
-	} {
-		for _, abort := range []bool{false, true} {
-			name := to.name
-			if abort {
-				name += ", tcp_abort_on_overflow"
+	everyMode(t, func(t *testing.T, m Mode) {
+		inQuietNamespace(t, func() {
+			tr := open(t, Options{Mode: m})
+			for _, abort := range []string{"0", "1"} {
+				sysctl(t, "ipv4.tcp_abort_on_overflow", abort)
+				for _, to := range []struct{ name, listen, connect string }{
+					{"IPv4", "127.0.0.1:0", "127.0.0.1"},
+					{"IPv6", "[::1]:0", "::1"},
+					{"mapped", "[::]:0", "127.0.0.1"},
+				} {
+					t.Logf("%s, tcp_abort_on_overflow %s", to.name, abort)
+					refuse(t, tr, to.listen, netip.MustParseAddr(to.connect), abort == "1")
+				}
 			}
-			t.Run(name, func(t *testing.T) {
-				everyMode(t, func(t *testing.T, m Mode) {
-					inQuietNamespace(t, func() { refuse(t, m, to.listen, netip.MustParseAddr(to.connect), abort) })
-				}, Fentry, Kprobe)
-			})
-		}
-	}
+		})
+	}, Fentry, Kprobe)
 }
 
-func refuse(t *testing.T, m Mode, listenOn string, connectTo netip.Addr, abort bool) {
-	if abort {
-		sysctl(t, "ipv4.tcp_abort_on_overflow", "1")
-	}
+func refuse(t *testing.T, tr *Tracer, listenOn string, connectTo netip.Addr, abort bool) {
 	s := listen(t, listenOn, 1)
+	defer s.close()
 	check(t, unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 30))
-	tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
 	before := tcpExt(t)
 	to := netip.AddrPortFrom(connectTo, s.addr.Port())
 	late := connect(t, to)
+	defer late.close()
 	for range 2 {
-		connect(t, to).send("now")
+		c := connect(t, to)
+		defer c.close()
+		c.send("now")
 	}
 	late.send("too late")
 	dropped := begin(t, to)
+	defer dropped.close()
 
 	events := readUntil(t, tr, func(events []event.Event) bool {
 		got := only(events, to, event.Overflow)
