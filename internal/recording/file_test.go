@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
 )
 
 // What the test binary is to do instead of testing, in this environment
@@ -354,4 +355,65 @@ func TestRotation(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A part ends between records only, so that each has the keys of its samples.
+func TestPartsEndBetweenRecords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "trace")
+	f, err := Create(path, header(), FileOptions{MaxSize: 1, NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []entry
+	all := traffic(15, 60_000, 20_000)
+	big := &listener.Sample{}
+	for i := range 4000 {
+		big.Listeners = append(big.Listeners, listener.Counted{ID: uint64(i)})
+	}
+	for i := range all {
+		want = append(want, entry{event: &all[i]})
+		if i%1000 == 0 {
+			s := *big
+			s.Time = all[i].Time
+			s.Listeners = slices.Clone(s.Listeners)
+			for j := range s.Listeners {
+				s.Listeners[j].Accepted = (all[i].ListenerID + uint64(all[i].Time)) * prime1 * uint64(j+1)
+				s.Listeners[j].Enqueued = s.Listeners[j].Accepted * prime2
+				s.Listeners[j].Purged = s.Listeners[j].Accepted * prime3
+			}
+			want = append(want, entry{sample: &s})
+		}
+	}
+	for i := range want {
+		if err := want[i].write(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	numbers, err := numbered(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []entry
+	for _, n := range append(numbers, 0) {
+		name := path
+		if n > 0 {
+			name = shelved(path, n)
+		}
+		file, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, damage, err := readAll(t, file)
+		if err != nil || len(damage) > 0 {
+			t.Fatalf("part %d of %d: %v, %v", n, len(numbers), err, damage)
+		}
+		got = append(got, part...)
+	}
+	if len(numbers) < 5 {
+		t.Errorf("only %d parts", len(numbers))
+	}
+	check(t, want, got)
 }

@@ -65,9 +65,9 @@ type recorder struct {
 
 	// put takes a frame, which is valid until it returns.
 	put func(h *head, frame []byte) error
-	// written, if not nil, is called after a block was written, and the next
-	// one not begun.
+	// written, if not nil, is called after blocks were written, between records.
 	written func() error
+	flushed bool  // and this is still to be done
 	err     error // the first one: nothing is written after it
 }
 
@@ -225,7 +225,10 @@ func (r *recorder) record(kind recordType, payload []byte, begun func()) error {
 		return fmt.Errorf("record of %d bytes: %w: at most %d", len(payload), ErrTooLarge, MaxRecord)
 	}
 	if len(payload) <= maxPart {
-		return r.add(kind, payload, begun)
+		if err := r.add(kind, payload, begun); err != nil {
+			return err
+		}
+		return r.tell()
 	}
 	for flag := byte(partFirst); len(payload) > 0; flag, begun = 0, nil {
 		piece := payload[:min(len(payload), maxPart)]
@@ -237,16 +240,15 @@ func (r *recorder) record(kind recordType, payload []byte, begun func()) error {
 			return err
 		}
 	}
-	return nil
+	return r.tell()
 }
 
 func (r *recorder) add(kind recordType, payload []byte, begun func()) error {
 	if r.block.size()+perRecord+len(payload) > MaxContent-perEvent-perClass-perPlace-perThread {
-		err := r.Flush()
-		r.opened = r.now
-		if err != nil {
+		if err := r.flush(); err != nil {
 			return err
 		}
+		r.opened = r.now
 	}
 	r.block.record(kind, payload)
 	if begun != nil {
@@ -260,6 +262,23 @@ func (r *recorder) Flush() error {
 	if r.err != nil || r.block.empty() {
 		return r.err
 	}
+	if err := r.flush(); err != nil {
+		return err
+	}
+	return r.tell()
+}
+
+// tell calls written if there is news for it.
+func (r *recorder) tell() error {
+	if !r.flushed {
+		return nil
+	}
+	r.flushed = false
+	return r.written()
+}
+
+// flush is Flush inside of a record, where no part of a recording may end.
+func (r *recorder) flush() error {
 	h := head{kind: blockFrame, major: Major, minor: Minor, events: uint32(r.block.n), time: r.block.base}
 	if r.entry {
 		h.flags |= flagEntry
@@ -269,9 +288,7 @@ func (r *recorder) Flush() error {
 		return err
 	}
 	r.begin()
-	if r.written != nil {
-		return r.written()
-	}
+	r.flushed = r.written != nil
 	return nil
 }
 
