@@ -47,8 +47,9 @@ var Arches = map[string]Arch{
 	"arm64": {
 		Name: "arm64", Binary: "qemu-system-aarch64", Package: "qemu-system-arm",
 		Machine: "virt,gic-version=max", Console: "ttyAMA0", Flavour: "cloud-arm64", ELF: elf.EM_AARCH64,
-		// Pointers signed by the architecture's own cipher, which the
-		// kernel's functions do, took twice the time of all tests.
+		// The kernel's functions sign their return addresses: with the
+		// architecture's own cipher the same tests of the probe took twice
+		// the host's processor time.
 		CPU: "max,pauth-impdef=on",
 	},
 }
