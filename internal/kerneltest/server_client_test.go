@@ -30,8 +30,13 @@ type caller struct {
 // other end has what it said.
 func call(t *testing.T, to, ask string) *caller {
 	t.Helper()
+	return callBy(t, &net.Dialer{Timeout: patience}, to, ask)
+}
+
+func callBy(t *testing.T, dialer *net.Dialer, to, ask string) *caller {
+	t.Helper()
 	c := &caller{t: t, started: time.Now()}
-	conn, err := net.DialTimeout("tcp4", to, patience)
+	conn, err := dialer.Dial("tcp4", to)
 	check(t, err)
 	t.Cleanup(func() { conn.Close() })
 	c.TCPConn, c.addr = conn.(*net.TCPConn), conn.LocalAddr().String()

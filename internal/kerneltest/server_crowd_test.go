@@ -19,6 +19,7 @@ type crowd struct {
 	finished []*caller // those that closed their end
 	reset    []*caller // those that closed it with RST
 	patient  []*caller // those that stay
+	refused  int       // those that found the queue full
 
 	seen time.Time // ss showed what all of them had done before
 }
@@ -34,8 +35,8 @@ func comeAndLeave(t *testing.T, p *serverProgram, s *server) *crowd {
 	for range fit {
 		c.all = append(c.all, call(t, s.to, p.ask))
 	}
-	if fit < clients {
-		wantTurnedAway(t, s.to, clients-fit, time.Second)
+	if c.refused = clients - fit; c.refused > 0 {
+		wantTurnedAway(t, s.to, c.refused, time.Second)
 	}
 	for i, one := range c.all {
 		switch {
@@ -108,25 +109,32 @@ func (c *crowd) wantTold(t *testing.T, s *server, tr trace) {
 	}
 }
 
-// wantAccepted checks one that was accepted between two moments.
-func (c *crowd) wantAccepted(t *testing.T, e *told, released, now time.Time) {
+// wantAccepted checks that each was accepted once, between two moments, in the
+// state that it left its connection in.
+func (c *crowd) wantAccepted(t *testing.T, accepted []told, released, now time.Time) {
 	t.Helper()
-	one := c.find(e.Peer)
-	if one == nil {
-		t.Errorf("accepted is %s; want one of %v", describe(e), addresses(c.all))
-		return
+	var peers []string
+	for _, e := range accepted {
+		peers = append(peers, e.Peer)
+		one := c.find(e.Peer)
+		if one == nil {
+			continue
+		}
+		want := "ESTABLISHED"
+		switch {
+		case slices.Contains(c.finished, one):
+			want = "CLOSE_WAIT"
+		case slices.Contains(c.reset, one):
+			want = "CLOSE"
+		}
+		if e.State != want {
+			t.Errorf("accepted is %s; want %s", describe(e), want)
+		}
+		wantWithin(t, &e, released.Sub(one.queued), now.Sub(one.started))
 	}
-	want := "ESTABLISHED"
-	switch {
-	case slices.Contains(c.finished, one):
-		want = "CLOSE_WAIT"
-	case slices.Contains(c.reset, one):
-		want = "CLOSE"
+	if slices.Sort(peers); !slices.Equal(peers, addresses(c.all)) {
+		t.Errorf("accepted were %v; want %v", peers, addresses(c.all))
 	}
-	if e.State != want {
-		t.Errorf("accepted is %s; want %s", describe(e), want)
-	}
-	wantWithin(t, e, released.Sub(one.queued), now.Sub(one.started))
 }
 
 // wantWithin checks the wait of an event, which the kernel has in µs.
@@ -178,6 +186,14 @@ func (c *crowd) wantBooks(t *testing.T, s *server, tr trace, want books) {
 	}
 	if end.Lost == nil || *end.Lost != 0 {
 		t.Errorf("at the end %s; want 0 lost", describe(end))
+	}
+	// A client sends its SYN again when nobody answers.
+	refused := map[string]bool{}
+	for _, e := range tr.events("overflow") {
+		refused[e.Peer] = true
+	}
+	if len(refused) != c.refused || end.Refused < c.refused || c.refused == 0 && end.Refused > 0 || end.RefusedLate > 0 {
+		t.Errorf("at the end %s, and %v were refused; want %d clients, at the SYN", describe(end), refused, c.refused)
 	}
 	for _, r := range []record{last, tr.summary()} {
 		if r.Accepted != want.accepted || r.Purged != want.purged || r.CloseWait != len(c.finished) || r.Reset != len(c.reset) {

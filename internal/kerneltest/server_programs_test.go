@@ -85,6 +85,17 @@ func serverPrograms() []serverProgram {
 	}
 }
 
+func programNamed(t *testing.T, name string) *serverProgram {
+	t.Helper()
+	for _, p := range serverPrograms() {
+		if p.name == name {
+			return &p
+		}
+	}
+	t.Fatalf("there is no server %s", name)
+	return nil
+}
+
 // startServer runs a program in a process group of its own, and returns when it
 // listens.
 func startServer(t *testing.T, to string, program string, args ...string) *server {
