@@ -53,7 +53,7 @@ type File struct {
 	dirty   bool  // written since
 	syncing chan error
 	parts   int
-	ending  bool
+	ending  bool // the part: no other end may be made of it
 }
 
 // Create begins a trace in a file, readable for its owner only. What was in the
@@ -221,7 +221,6 @@ func (f *File) synchronised(err error) error {
 func (f *File) rotate() error {
 	f.ending = true
 	err := f.end()
-	f.ending = false
 	if err == nil {
 		err = f.shelve()
 	}
@@ -231,6 +230,7 @@ func (f *File) rotate() error {
 	if err == nil && f.owners != nil {
 		err = f.recorder.WriteOwners(f.owners)
 	}
+	f.ending = false
 	if err != nil && f.err == nil {
 		f.err = err
 	}

@@ -384,7 +384,16 @@ func TestPartsEndBetweenRecords(t *testing.T) {
 			want = append(want, entry{sample: &s})
 		}
 	}
+	owners := &Owners{Time: all[0].Time}
+	for i := range 3 * mostListed {
+		owners.Held = append(owners.Held, Held{Local: strings.Repeat("x", 300), Inode: uint32(i)})
+	}
 	for i := range want {
+		if i == len(want)/2 || i == len(want)/2+1 {
+			if err := f.WriteOwners(owners); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := want[i].write(f); err != nil {
 			t.Fatal(err)
 		}
@@ -410,7 +419,19 @@ func TestPartsEndBetweenRecords(t *testing.T) {
 		if err != nil || len(damage) > 0 {
 			t.Fatalf("part %d of %d: %v, %v", n, len(numbers), err, damage)
 		}
-		got = append(got, part...)
+		held := 0
+		for _, e := range part {
+			if e.owners == nil {
+				got = append(got, e)
+			} else if held += len(e.owners.Held); !e.owners.More && held != len(owners.Held) {
+				t.Errorf("part %d has %d of %d owners", n, held, len(owners.Held))
+			} else if !e.owners.More {
+				held = 0
+			}
+		}
+		if held != 0 {
+			t.Errorf("part %d ends inside of the owners", n)
+		}
 	}
 	if len(numbers) < 5 {
 		t.Errorf("only %d parts", len(numbers))

@@ -149,13 +149,13 @@ func (r *recorder) WriteSample(s *listener.Sample, waits bool) error {
 	if asKey {
 		r.wantKey, r.keyAt = false, s.Time
 	}
-	return r.record(recordSample, b, func() {
+	return r.done(r.record(recordSample, b, func() {
 		if asKey {
 			r.entry = !r.deltas
 		} else if !r.entry {
 			r.deltas = true
 		}
-	})
+	}))
 }
 
 // WriteMark records what the caller did.
@@ -164,7 +164,7 @@ func (r *recorder) WriteMark(m Mark) error {
 		return err
 	}
 	r.buf = appendMark(r.buf[:0], m)
-	return r.record(recordMark, r.buf, nil)
+	return r.done(r.record(recordMark, r.buf, nil))
 }
 
 // WriteClock records how the clocks relate now.
@@ -173,7 +173,7 @@ func (r *recorder) WriteClock(c Clock) error {
 		return err
 	}
 	r.buf = appendClock(r.buf[:0], c)
-	return r.record(recordClock, r.buf, nil)
+	return r.done(r.record(recordClock, r.buf, nil))
 }
 
 // WriteOwners records who has what open, in several records if it is much.
@@ -193,7 +193,7 @@ func (r *recorder) WriteOwners(o *Owners) error {
 			return err
 		}
 	}
-	return nil
+	return r.done(nil)
 }
 
 // WriteLosses records what was lost on the way to the recording, which is not
@@ -206,7 +206,7 @@ func (r *recorder) WriteLosses(at int64, all []listener.Loss) error {
 		return fmt.Errorf("record losses: %w: %w", ErrTooLarge, errLosses)
 	}
 	r.buf = appendLosses(r.buf[:0], all, nil)
-	return r.record(recordLosses, r.buf, nil)
+	return r.done(r.record(recordLosses, r.buf, nil))
 }
 
 // Tick tells the time, in ns of CLOCK_MONOTONIC: a block that has become old
@@ -225,10 +225,7 @@ func (r *recorder) record(kind recordType, payload []byte, begun func()) error {
 		return fmt.Errorf("record of %d bytes: %w: at most %d", len(payload), ErrTooLarge, MaxRecord)
 	}
 	if len(payload) <= maxPart {
-		if err := r.add(kind, payload, begun); err != nil {
-			return err
-		}
-		return r.tell()
+		return r.add(kind, payload, begun)
 	}
 	for flag := byte(partFirst); len(payload) > 0; flag, begun = 0, nil {
 		piece := payload[:min(len(payload), maxPart)]
@@ -240,7 +237,7 @@ func (r *recorder) record(kind recordType, payload []byte, begun func()) error {
 			return err
 		}
 	}
-	return r.tell()
+	return nil
 }
 
 func (r *recorder) add(kind recordType, payload []byte, begun func()) error {
@@ -262,16 +259,13 @@ func (r *recorder) Flush() error {
 	if r.err != nil || r.block.empty() {
 		return r.err
 	}
-	if err := r.flush(); err != nil {
-		return err
-	}
-	return r.tell()
+	return r.done(r.flush())
 }
 
-// tell calls written if there is news for it.
-func (r *recorder) tell() error {
-	if !r.flushed {
-		return nil
+// done is what follows each record, if err is nil.
+func (r *recorder) done(err error) error {
+	if err != nil || !r.flushed {
+		return err
 	}
 	r.flushed = false
 	return r.written()
