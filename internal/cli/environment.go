@@ -25,6 +25,8 @@ type environment struct {
 	// netns is the inode of this process's network namespace; 0: not known.
 	netns uint32
 
+	host identity // for recordings
+
 	// sockets lists the TCP sockets of all network namespaces, or of the
 	// filter's, that are in one of the states and have one of the filter's
 	// ports. The error is for what is missing in the list.
@@ -47,6 +49,7 @@ func hostEnvironment() environment {
 		monotonic: monotonic,
 		sockets:   hostSockets,
 		owners:    owner.Scanner{}.Scan,
+		host:      hostIdentity(),
 	}
 	if own, err := netns.Current(); err == nil {
 		env.netns = own.Inode

@@ -55,16 +55,25 @@ type failOnError struct{ condition string }
 
 func (e *failOnError) Error() string { return "condition met: " + e.condition }
 
+// exitStatusError is the end of a command that was run for the user, who gets
+// its exit code as our own.
+type exitStatusError struct{ code int }
+
+func (e *exitStatusError) Error() string { return fmt.Sprintf("the command exited with %d", e.code) }
+
 // exitCode is the one map from error to exit code.
 func exitCode(err error) int {
 	var (
 		usage   *usageError
 		missing *unavailableError
 		failOn  *failOnError
+		status  *exitStatusError
 	)
 	switch {
 	case err == nil, quiet(err):
 		return exitDone
+	case errors.As(err, &status):
+		return status.code
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &failOn):
@@ -78,7 +87,8 @@ func exitCode(err error) int {
 
 // errorMessage is what a person is told about err; empty: nothing.
 func errorMessage(err error) string {
-	if err == nil || quiet(err) {
+	var status *exitStatusError
+	if err == nil || quiet(err) || errors.As(err, &status) {
 		return ""
 	}
 	return err.Error()

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,54 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	flags.IntSliceVar(&f.pids, "pid", nil, "only listeners held by these `processes`; repeatable")
 	flags.StringArrayVar(&f.comms, "comm", nil, "only listeners held by processes of this `name`; repeatable")
 	flags.StringVar(&f.cgroup, "cgroup", "", "only listeners made in this cgroup2, by its `path`, or below")
+}
+
+// recorded resolves the flags for events of a recording: processes and network
+// namespaces are those of then. The error is a usageError.
+func (f *filterFlags) recorded() (filter.Filter, error) {
+	if f.cgroup != "" {
+		return filter.Filter{}, usageErrorf("--cgroup cannot select in a recording, which has no cgroups: give it to record")
+	}
+	now := *f
+	now.pids, now.netns = nil, ""
+	result, err := now.filter()
+	if err != nil {
+		return result, err
+	}
+	if f.netns != "" {
+		inode, err := strconv.ParseUint(f.netns, 10, 32)
+		if err != nil || inode == 0 {
+			return result, usageErrorf("bad --netns: %q is no inode number, as which a recording has network namespaces", f.netns)
+		}
+		result.NetNS = uint32(inode)
+	}
+	for _, pid := range f.pids {
+		if pid <= 0 {
+			return result, usageErrorf("bad --pid: there is no process %d", pid)
+		}
+	}
+	result.PIDs = f.pids
+	return result, nil
+}
+
+// narrowed is the filter of a recording with what a user asks for in its place.
+func narrowed(recorded, asked filter.Filter) filter.Filter {
+	if len(asked.Ports) > 0 {
+		recorded.Ports = asked.Ports
+	}
+	if asked.Addr.IsValid() {
+		recorded.Addr = asked.Addr
+	}
+	if asked.Family != filter.AnyFamily {
+		recorded.Family = asked.Family
+	}
+	if asked.NetNS != 0 {
+		recorded.NetNS = asked.NetNS
+	}
+	if len(asked.PIDs)+len(asked.Comms) > 0 {
+		recorded.PIDs, recorded.Comms = asked.PIDs, asked.Comms
+	}
+	return recorded
 }
 
 // filter resolves the flags. The error is a usageError.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,19 +12,52 @@ import (
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
+	"acceptwatch/internal/recording"
 	"acceptwatch/internal/sockdiag"
 	"acceptwatch/internal/ui"
 )
 
 // gatherer joins the state of listeners with what the host knows: who holds
-// them, and what else is in CLOSE_WAIT.
+// them, and what else is in CLOSE_WAIT. What it learns, it learns by take.
 type gatherer struct {
-	env    *environment
+	host   host
 	filter *filter.Filter
 
 	known   map[uint32][]owner.Process // by inode, also of sockets closed since
 	report  owner.Report
 	missing []error
+	open    []recording.Held // accepted, in CLOSE_WAIT and still open
+	looked  bool             // for these
+}
+
+// take learns of an answer, of now or recorded.
+func (g *gatherer) take(o *recording.Owners) {
+	if o == nil {
+		return
+	}
+	if g.known == nil {
+		g.known = make(map[uint32][]owner.Process)
+	}
+	maps.Copy(g.known, holders(o))
+	if o.Scan != nil {
+		g.report = reportOf(o.Scan)
+	}
+	for _, text := range o.Missing {
+		g.missing = append(g.missing, errors.New(text))
+	}
+	if o.HeldKnown {
+		g.open, g.looked = o.Held, true
+	}
+}
+
+// selects says whether the filter selects a row, as far as its place tells.
+func (g *gatherer) selects(row *listener.Row) bool {
+	return row.Other || g.filter.MatchListener(row.Key.NetNS, row.Key.Addr, row.V6Only)
+}
+
+// rowsOf are the rows that the filter selects by their place.
+func (g *gatherer) rowsOf(rows []listener.Row) []listener.Row {
+	return slices.DeleteFunc(rows, func(row listener.Row) bool { return !g.selects(&row) })
 }
 
 // listeners are the rows that the filter selects, with their owners.
@@ -31,7 +65,7 @@ func (g *gatherer) listeners(rows []listener.Row) []ui.Listener {
 	var selected []ui.Listener
 	inodes := make(map[uint32]struct{})
 	for _, row := range rows {
-		if !row.Other && !g.filter.MatchListener(row.Key.NetNS, row.Key.Addr, row.V6Only) {
+		if !g.selects(&row) {
 			continue
 		}
 		selected = append(selected, ui.Listener{Row: row})
@@ -42,7 +76,7 @@ func (g *gatherer) listeners(rows []listener.Row) []ui.Listener {
 			inodes[inode] = struct{}{}
 		}
 	}
-	g.scan(inodes)
+	g.take(g.host.holders(inodes))
 	for i := range selected {
 		selected[i].Owners = g.ownersOf(&selected[i].Row)
 	}
@@ -116,24 +150,6 @@ func inodesOf(row *listener.Row) []uint32 {
 	return inodes
 }
 
-// scan finds out who holds these sockets.
-func (g *gatherer) scan(inodes map[uint32]struct{}) map[uint32][]owner.Process {
-	if len(inodes) == 0 {
-		return nil
-	}
-	found, report, err := g.env.owners(inodes)
-	if err != nil {
-		g.missing = append(g.missing, err)
-		return nil
-	}
-	g.report = report
-	if g.known == nil {
-		g.known = make(map[uint32][]owner.Process)
-	}
-	maps.Copy(g.known, found)
-	return found
-}
-
 // ownersOf are the processes that hold a row's listeners, each once.
 func (g *gatherer) ownersOf(row *listener.Row) []owner.Process {
 	var list []owner.Process
@@ -154,7 +170,7 @@ func (g *gatherer) named(p owner.Process) bool {
 
 // heldBy lists the listening sockets of the processes that the filter names.
 func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
-	sockets, err := g.env.sockets(ctx, sockdiag.States(sockdiag.Listen), g.filter)
+	sockets, err := g.host.listening(ctx, g.filter)
 	if len(sockets) == 0 {
 		return nil, err
 	}
@@ -162,10 +178,12 @@ func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
 	for i := range sockets {
 		inodes[sockets[i].Inode] = struct{}{}
 	}
-	found := g.scan(inodes)
-	if found == nil {
+	answer := g.host.holders(inodes)
+	g.take(answer)
+	if answer == nil || answer.Scan == nil {
 		return nil, errors.Join(errors.New("look for the processes that hold listeners"), err)
 	}
+	found := holders(answer)
 	var held []heldSocket
 	for i := range sockets {
 		s := &sockets[i]
@@ -182,7 +200,7 @@ func (g *gatherer) notListening(ctx context.Context) string {
 	if len(g.filter.Ports) == 0 && !filtersProcesses(g.filter) {
 		return ""
 	}
-	sockets, err := g.env.sockets(ctx, sockdiag.States(sockdiag.Listen), g.filter)
+	sockets, err := g.host.listening(ctx, g.filter)
 	if err != nil && len(sockets) == 0 {
 		return "" // nobody could look
 	}
@@ -211,41 +229,41 @@ func (g *gatherer) notListening(ctx context.Context) string {
 // held finds the connections at these listeners that were accepted, are in
 // CLOSE_WAIT and still open.
 func (g *gatherer) held(ctx context.Context, table *listener.Table, all []ui.Listener) {
-	sockets, err := g.env.sockets(ctx, sockdiag.States(sockdiag.CloseWait), g.filter)
-	if err != nil {
-		g.missing = append(g.missing, err)
-		if len(sockets) == 0 {
-			return
+	place := func(h *recording.Held) (listener.Key, bool) {
+		local, err := netip.ParseAddrPort(h.Local)
+		if err != nil {
+			return listener.Key{}, false
+		}
+		at, ok := table.Resolve(&event.Event{NetNS: h.NetNS, Local: local, Ifindex: h.Ifindex})
+		return at.Key, ok
+	}
+	g.take(g.host.held(ctx, g.filter, func(h *recording.Held) bool {
+		_, ok := place(h)
+		return ok
+	}))
+	if !g.looked {
+		return
+	}
+	byKey := make(map[listener.Key][]recording.Held)
+	for i := range g.open {
+		if key, ok := place(&g.open[i]); ok {
+			byKey[key] = append(byKey[key], g.open[i])
 		}
 	}
-	byKey := make(map[listener.Key][]uint32)
-	inodes := make(map[uint32]struct{})
-	for i := range sockets {
-		s := &sockets[i]
-		if !s.HeldCloseWait() {
-			continue
-		}
-		place, ok := table.Resolve(&event.Event{NetNS: s.NetNS, Local: s.LocalUnmapped(), Ifindex: s.Ifindex})
-		if ok {
-			byKey[place.Key] = append(byKey[place.Key], s.Inode)
-			inodes[s.Inode] = struct{}{}
-		}
-	}
-	found := g.scan(inodes)
 	for i := range all {
 		all[i].HeldKnown = true
-		all[i].Held = byOwner(byKey[all[i].Key], found)
+		all[i].Held = byOwner(byKey[all[i].Key])
 	}
 }
 
 // byOwner sums sockets up by the process that has them. One that several have,
 // after a fork, counts for the first.
-func byOwner(inodes []uint32, owners map[uint32][]owner.Process) []ui.Held {
+func byOwner(sockets []recording.Held) []ui.Held {
 	var list []ui.Held
-	for _, inode := range inodes {
+	for i := range sockets {
 		var p owner.Process
-		if all := owners[inode]; len(all) > 0 {
-			p = all[0]
+		if all := sockets[i].Owners; len(all) > 0 {
+			p = processOf(&all[0])
 		}
 		at := slices.IndexFunc(list, func(h ui.Held) bool { return h.Owner.PID == p.PID })
 		if at < 0 {

@@ -19,7 +19,8 @@ const rootExamples = `  acceptwatch doctor                      what works on th
   acceptwatch demo                        see the incident that this is about
   acceptwatch trace --port 8000           live lines, a summary on Ctrl-C
   acceptwatch trace --min-wait 100ms      only connections that waited
-  acceptwatch trace -o json | jq .        JSON Lines`
+  acceptwatch trace -o json | jq .        JSON Lines
+  acceptwatch record -w night.trace       for later: see trace -r and export`
 
 const rootExits = `
 Exit codes:
@@ -81,6 +82,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newCompletionCommand,
 		newDemoCommand,
 		newDoctorCommand,
+
 		newVersionCommand,
 	}
 }

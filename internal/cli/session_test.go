@@ -184,7 +184,8 @@ func TestFailedAcceptsAreOfProcessesByTheNameOfAny(t *testing.T) {
 // An inode is given away again: whoever has it now did not hold what is closed.
 func TestOwnersOfClosedListenersAreNotLookedFor(t *testing.T) {
 	var asked []uint32
-	g := &gatherer{filter: &filter.Filter{}, env: &environment{
+	g := &gatherer{filter: &filter.Filter{}, host: &liveHost{env: &environment{
+		monotonic: func() int64 { return 1 },
 		owners: func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
 			found := make(map[uint32][]owner.Process)
 			for inode := range inodes {
@@ -193,7 +194,7 @@ func TestOwnersOfClosedListenersAreNotLookedFor(t *testing.T) {
 			}
 			return found, owner.Report{}, nil
 		},
-	}}
+	}}}
 	key := listener.Key{NetNS: testNetNS, Addr: netip.MustParseAddrPort("127.0.0.1:8000")}
 	rows := []listener.Row{{Key: key, Open: 1, Inode: 5}, {Key: key, Closed: 1, Inode: 6}}
 	g.listeners(rows)

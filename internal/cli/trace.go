@@ -28,12 +28,20 @@ listener; the rest is counted (--all: show all of them). A pipe gets everything.
   DEPTH   connections in the queue after the event / backlog of the listener.
           ~: as of the last count, a moment before
   UNREAD  bytes that the client has sent and nobody has read
-  BY      name[process/thread] that called accept()`
+  BY      name[process/thread] that called accept()
+
+-w records what happens into a file as well: all that the selected listeners do,
+whatever lines are shown (--events, --min-wait). -r shows a recording as if it
+happened now, with the filter that it was made with unless others are given; its
+lines and its summary are those of then. --since and --until show a part of it,
+and count from there.`
 
 const traceExamples = `  acceptwatch trace --port 8000
   acceptwatch trace --comm nginx --min-wait 100ms
   acceptwatch trace --events overflow,accept_error,stall,stall_end
-  acceptwatch trace --duration 1m -o json > trace.jsonl`
+  acceptwatch trace --duration 1m -o json > trace.jsonl
+  acceptwatch trace --port 8000 -w incident.trace
+  acceptwatch trace -r incident.trace --since 14:02 --until 14:05 --min-wait 1s`
 
 // traceOptions are the flags of trace, parsed.
 type traceOptions struct {
@@ -54,6 +62,8 @@ func newTraceCommand(a *app) *cobra.Command {
 		filters      filterFlags
 		kinds        []string
 		mode, output string
+		from         replayFlags
+		into         fileFlags
 	)
 	cmd := &cobra.Command{
 		Use:     "trace",
@@ -63,7 +73,12 @@ func newTraceCommand(a *app) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if o.filter, err = filters.filter(); err != nil {
+			if from.path != "" {
+				o.filter, err = filters.recorded()
+			} else {
+				o.filter, err = filters.filter()
+			}
+			if err != nil {
 				return err
 			}
 			if o.kinds, err = parseKinds(kinds); err != nil {
@@ -78,7 +93,22 @@ func newTraceCommand(a *app) *cobra.Command {
 			if err := o.check(); err != nil {
 				return err
 			}
-			return a.trace(cmd.Context(), &o)
+			how, err := from.parse(cmd, a.env.now().Location(), "write", "mode", "duration")
+			if err != nil {
+				return err
+			}
+			if from.path != "" {
+				return a.replay(cmd.Context(), &o, how, func(clock *wallClock, now func() time.Time) view {
+					return a.traceView(&o, clock, now)
+				})
+			}
+			if into.path == "" {
+				return a.trace(cmd.Context(), &o)
+			}
+			if into.path == stdName {
+				return usageErrorf("lines and a recording do not go to standard output both: give -w a file, or use `acceptwatch record -w -`")
+			}
+			return a.traceAndRecord(cmd.Context(), &o, &into)
 		},
 	}
 	filters.register(cmd)
@@ -88,6 +118,8 @@ func newTraceCommand(a *app) *cobra.Command {
 	flags.StringSliceVar(&kinds, "events", nil, "show only lines of these `kinds`: "+strings.Join(kindNames(), ", "))
 	flags.DurationVar(&o.duration, "duration", 0, "end after this `time` (default: on Ctrl-C)")
 	flags.DurationVar(&o.stallAfter, "stall-after", time.Second, "call it a stall when nobody accepts from a non-empty queue for this `time`")
+	flags.StringVarP(&into.path, "write", "w", "", "record into this `file` too")
+	from.register(cmd, "show this recording instead of what happens now; -: standard input")
 	flags.StringVarP(&output, "output", "o", "text", "output `format`: text or json (JSON Lines)")
 	flags.BoolVar(&o.noColor, "no-color", false, "no colours (nor with NO_COLOR set, nor in a pipe)")
 	flags.BoolVar(&o.all, "all", false, "leave no lines out, on a terminal too")
@@ -157,32 +189,57 @@ func parseOutput(word string) (json bool, err error) {
 
 // trace attaches and shows what comes, until ctx ends.
 func (a *app) trace(ctx context.Context, o *traceOptions) error {
-	src, err := a.openSource(ctx, sourceOptions{
-		Mode: o.mode, Filter: o.filter, MinWait: o.minWait, Kinds: sourceKinds(o.kinds),
+	asked := sourceOptions{Mode: o.mode, Filter: o.filter, MinWait: o.minWait, Kinds: sourceKinds(o.kinds)}
+	return a.watch(ctx, o, asked, func(*live) error { return nil })
+}
+
+// traceAndRecord is trace into a file too.
+func (a *app) traceAndRecord(ctx context.Context, o *traceOptions, into *fileFlags) error {
+	var file *recordFile
+	asked := sourceOptions{Mode: o.mode, Filter: o.filter}
+	err := a.watch(ctx, o, asked, func(l *live) (err error) {
+		if file, err = into.create(a.Out, headerOf(l, asked)); err == nil {
+			l.record(&file.tape)
+		}
+		return err
 	})
+	if file == nil {
+		return err
+	}
+	return file.closed(err)
+}
+
+// watch attaches, lets prepare add to the run, and shows what comes.
+func (a *app) watch(ctx context.Context, o *traceOptions, asked sourceOptions, prepare func(*live) error) error {
+	src, err := a.openSource(ctx, asked)
 	if err != nil {
 		return err
 	}
 	clock := newWallClock(&a.env)
-	var shown view
 	if o.json {
-		shown = newJSONView(a.Out, clock)
 		a.log.Info().Str("mode", src.Mode()).Str("filter", o.filter.String()).Strs("limits", src.Limits()).Msg("tracing")
-	} else {
-		terminal := ui.IsTerminal(a.Out)
-		shown = newTextView(ui.Options{
-			Out: a.Out, Terminal: terminal, All: o.all,
-			Color: !o.noColor && ui.UseColor(a.Out, a.env.getenv),
-			Width: func() int { return ui.Width(a.Out) },
-			Wall:  clock.at, Now: a.env.now,
-		})
 	}
-	s := newSession(a, src, o, shown, clock)
-	err = s.run(ctx)
+	l := newLive(a, src, o, a.traceView(o, clock, a.env.now), clock)
+	if err = prepare(l); err == nil {
+		err = l.run(ctx)
+	}
 	if closeErr := src.Close(); err == nil {
 		err = closeErr
 	}
 	return err
+}
+
+// traceView is the view that the options ask for.
+func (a *app) traceView(o *traceOptions, clock *wallClock, now func() time.Time) view {
+	if o.json {
+		return newJSONView(a.Out, clock)
+	}
+	return newTextView(ui.Options{
+		Out: a.Out, Terminal: ui.IsTerminal(a.Out), All: o.all,
+		Color: !o.noColor && ui.UseColor(a.Out, a.env.getenv),
+		Width: func() int { return ui.Width(a.Out) },
+		Wall:  clock.at, Now: now,
+	})
 }
 
 // sourceKinds are the kinds to ask for, so that the lines of the wanted kinds

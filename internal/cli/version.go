@@ -46,6 +46,16 @@ func newVersionCommand(a *app) *cobra.Command {
 	return cmd
 }
 
+// toolVersion is the version in one word.
+func toolVersion() string {
+	info, _ := debug.ReadBuildInfo()
+	b := readBuild(version, info)
+	if b.Commit != "" {
+		return b.Version + "+" + b.Commit[:min(len(b.Commit), 12)]
+	}
+	return b.Version
+}
+
 // readBuild prefers the version of a release to that of the module. info may
 // be nil.
 func readBuild(release string, info *debug.BuildInfo) build {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"time"
 
 	"acceptwatch/internal/export"
 	"acceptwatch/internal/ui"
@@ -16,10 +17,10 @@ func (v *textView) begin(h *ui.Header) {
 	v.printer.Header(h)
 	v.printer.Titles()
 }
-func (v *textView) line(l *ui.Line)   { v.printer.Line(l) }
-func (v *textView) tick()             { v.printer.Tick() }
-func (v *textView) end(s *ui.Summary) { v.printer.Summary(s) }
-func (v *textView) flush() error      { return v.printer.Flush() }
+func (v *textView) line(l *ui.Line)                { v.printer.Line(l) }
+func (v *textView) tick()                          { v.printer.Tick() }
+func (v *textView) end(s *ui.Summary, _ time.Time) { v.printer.Summary(s) }
+func (v *textView) flush() error                   { return v.printer.Flush() }
 
 // jsonView is for programs; its format is that of package export.
 type jsonView struct {
@@ -62,10 +63,10 @@ func (v *jsonView) line(l *ui.Line) {
 
 func (v *jsonView) tick() {}
 
-func (v *jsonView) end(s *ui.Summary) {
+func (v *jsonView) end(s *ui.Summary, at time.Time) {
 	v.listeners(s.Listeners)
 	total := export.Summary{
-		Time: v.clock.env.now(), Mode: s.Mode, Duration: s.Duration, Listeners: len(s.Listeners),
+		Time: at, Mode: s.Mode, Duration: s.Duration, Listeners: len(s.Listeners),
 	}
 	refusals := &export.Refusals{Elsewhere: s.AcceptErrors}
 	if v.refusals {

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"slices"
+	"time"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
+)
+
+// rowsBefore are the counts of a moment in the middle, from which on others are
+// counted, as if the tracer had been attached then. A nil one is the beginning.
+type rowsBefore struct {
+	rows   map[rowName]listener.Row
+	errors []listener.AcceptFailures // at listeners that are not known
+	losses []listener.Loss
+}
+
+type rowName struct {
+	key   listener.Key
+	other bool
+}
+
+func nameOf(r *listener.Row) rowName { return rowName{r.Key, r.Other} }
+
+func newRowsBefore(rows []listener.Row, errors []listener.AcceptFailures, losses []listener.Loss) *rowsBefore {
+	b := &rowsBefore{rows: make(map[rowName]listener.Row, len(rows)), errors: errors, losses: losses}
+	for i := range rows {
+		b.rows[nameOf(&rows[i])] = rows[i]
+	}
+	return b
+}
+
+// since changes rows to what they counted since. What is known only as the
+// greatest since the beginning, the longest wait and the deepest queue, is told
+// if it grew. How the books come out is not known of a queue that was there
+// before. Those that were closed before are left out.
+func (b *rowsBefore) since(rows []listener.Row) []listener.Row {
+	if b == nil {
+		return rows
+	}
+	rows = slices.DeleteFunc(rows, func(r listener.Row) bool {
+		was, ok := b.rows[nameOf(&r)]
+		return ok && was.Open == 0 && r.Open == 0 && was.Closed == r.Closed && was.Enqueued == r.Enqueued &&
+			was.Accepted == r.Accepted && was.Dead() == r.Dead()
+	})
+	for i := range rows {
+		if was, ok := b.rows[nameOf(&rows[i])]; ok {
+			subtract(&rows[i], &was)
+		}
+	}
+	return rows
+}
+
+func subtract(r, was *listener.Row) {
+	for _, of := range []struct {
+		now *uint64
+		was uint64
+	}{
+		{&r.Closed, was.Closed},
+		{&r.Enqueued, was.Enqueued}, {&r.Accepted, was.Accepted}, {&r.AcceptedDead, was.AcceptedDead},
+		{&r.CloseWait, was.CloseWait}, {&r.Reset, was.Reset}, {&r.ResetAfterFIN, was.ResetAfterFIN},
+		{&r.Purged, was.Purged}, {&r.PurgedDead, was.PurgedDead},
+		{&r.MigratedIn, was.MigratedIn}, {&r.MigratedOut, was.MigratedOut},
+		{&r.OverflowSYN, was.OverflowSYN}, {&r.OverflowACK, was.OverflowACK},
+		{&r.Stalls, was.Stalls},
+	} {
+		*of.now = grown(*of.now, of.was)
+	}
+	if was.StalledSince != 0 { // it goes on, or ended since
+		r.Stalls++
+	}
+	r.Stalled = max(r.Stalled, was.Stalled) - was.Stalled
+	r.Full = max(r.Full, was.Full) - was.Full
+	r.AcceptErrors = failuresSince(r.AcceptErrors, was.AcceptErrors)
+	r.QueuedAtAttach, r.DeadAtAttach = uint64(was.Depth), uint64(was.Unaccepted.Dead())
+	r.AttachKnown, r.Lost = false, 0
+	if r.MaxDepth == was.MaxDepth {
+		r.MaxDepth, r.MaxDepthBacklog = max(r.Depth, was.Depth), r.Backlog
+	}
+	r.Wait = waitsSince(&r.Wait, &was.Wait)
+	for i := range r.Members {
+		m := &r.Members[i]
+		of := was.Members
+		if len(of) == 0 && was.ID == m.ID {
+			of = []listener.Row{*was}
+		}
+		if j := slices.IndexFunc(of, func(w listener.Row) bool { return w.ID == m.ID }); j >= 0 {
+			subtract(m, &of[j])
+		}
+	}
+}
+
+func grown(now, was uint64) uint64 { return max(now, was) - was }
+
+// waitsSince are the waits that w has and was has not. The longest is that of w
+// if it is a new one, or else the end of its bucket.
+func waitsSince(w, was *listener.Waits) listener.Waits {
+	var counts [listener.Buckets]uint64
+	if w.Histogram != nil {
+		for i, n := range w.Histogram.All() {
+			counts[i] = n
+		}
+	}
+	if was.Histogram != nil {
+		for i, n := range was.Histogram.All() {
+			counts[i] = grown(counts[i], n)
+		}
+	}
+	h := &listener.Histogram{}
+	last := -1
+	for i, n := range counts {
+		h.AddBucket(i, n)
+		if n > 0 {
+			last = i
+		}
+	}
+	var since listener.Waits
+	switch {
+	case w.Max > was.Max:
+		since.Max = w.Max
+	case last >= 0:
+		_, end := listener.BucketBounds(last)
+		since.Max = min(time.Duration(end)*time.Microsecond, w.Max)
+	}
+	if last < 0 {
+		return since
+	}
+	h.NoteMax(since.Max)
+	since.Histogram, since.Count = h, h.Count()
+	since.P50, since.P90, since.P99 = h.Quantile(0.5), h.Quantile(0.9), h.Quantile(0.99)
+	return since
+}
+
+// failuresSince are the failed accepts that were not counted before.
+func failuresSince(all, was []listener.AcceptFailures) []listener.AcceptFailures {
+	type who struct {
+		pid   uint32
+		errno uint16
+		comm  event.Comm
+	}
+	before := make(map[who]uint64, len(was))
+	for _, f := range was {
+		before[who{f.PID, f.Errno, f.Comm}] += f.Count
+	}
+	var since []listener.AcceptFailures
+	for _, f := range all {
+		if f.Count = grown(f.Count, before[who{f.PID, f.Errno, f.Comm}]); f.Count > 0 {
+			since = append(since, f)
+		}
+	}
+	return since
+}
+
+func (b *rowsBefore) failuresSince(all []listener.AcceptFailures) []listener.AcceptFailures {
+	if b == nil {
+		return all
+	}
+	return failuresSince(all, b.errors)
+}
+
+func (b *rowsBefore) lossesSince(all []listener.Loss) []listener.Loss {
+	if b == nil {
+		return all
+	}
+	var since []listener.Loss
+	for _, l := range all {
+		i := slices.IndexFunc(b.losses, func(was listener.Loss) bool { return was.What == l.What })
+		if i >= 0 {
+			l.Count = grown(l.Count, b.losses[i].Count)
+		}
+		if l.Count > 0 {
+			since = append(since, l)
+		}
+	}
+	return since
+}

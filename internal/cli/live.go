@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"acceptwatch/internal/filter"
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/ui"
+)
+
+const (
+	sampleEvery = int64(200 * time.Millisecond)
+	// walkEvery is how often the contents of the queues are looked at, which
+	// repairs what events missed.
+	walkEvery = int64(5 * time.Second)
+	// confirmEvery bounds how often they are looked at to confirm stalls.
+	confirmEvery = int64(time.Second)
+	// measureEvery is how often a recording is told of the waits.
+	measureEvery = int64(time.Second)
+	// mostAsked is how many sockets are remembered not to have a holder.
+	mostAsked = 1 << 16
+)
+
+// live drives a source into a session: it says when to read, to sample and to
+// walk.
+type live struct {
+	*session
+	src source
+
+	// attached, if not nil, is called when the header has been shown. stepped,
+	// if not nil, is called after each look at the source; its error ends the
+	// run, after the summary.
+	attached func()
+	stepped  func(now int64) error
+
+	// When things were last done, in ns of CLOCK_MONOTONIC.
+	sampled, walked, measured int64
+
+	part   int             // of the recording
+	asked  map[uint32]bool // inodes whose holders were looked for
+	warned map[string]bool
+}
+
+func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *live {
+	what := about{mode: src.Mode(), limits: src.Limits(), netns: a.env.netns, hint: "Ctrl-C ends with a summary"}
+	if o.duration > 0 {
+		what.hint = "ends with a summary after " + ui.Duration(o.duration)
+	}
+	if e, ok := src.(explainer); ok {
+		what.why = e.Why()
+	}
+	l := &live{src: src, asked: make(map[uint32]bool), warned: make(map[string]bool)}
+	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, a.env.monotonic())
+	return l
+}
+
+// record hands everything on to a tape from here on.
+func (l *live) record(t *tape) {
+	l.tape = t
+	l.hosts.host = &liveHost{env: &l.app.env, told: t.owners}
+	l.part = t.part()
+}
+
+// run shows everything from the header to the summary. When ctx ends or the
+// duration is over, it returns nil.
+func (l *live) run(ctx context.Context) error {
+	if err := l.begin(ctx); err != nil {
+		return err
+	}
+	var broken error
+	for ctx.Err() == nil && broken == nil {
+		now := l.app.env.monotonic()
+		if l.opt.duration > 0 && now-l.start >= int64(l.opt.duration) {
+			break
+		}
+		if readerGone(l.app.Out) {
+			return nil
+		}
+		if err := l.step(ctx, now); err != nil {
+			return err
+		}
+		if broken = l.tape.tick(now); broken == nil && l.stepped != nil {
+			broken = l.stepped(now)
+		}
+	}
+	if err := l.finish(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	if broken != nil {
+		return broken
+	}
+	return l.tape.failed()
+}
+
+// begin looks at what is queued already, and prints the header.
+func (l *live) begin(ctx context.Context) error {
+	l.took(l.clock.read())
+	l.follow(ctx)
+	if err := l.look(false); err != nil {
+		return err
+	}
+	waiting := l.hosts.notListening(ctx)
+	if waiting != "" && l.opt.json {
+		l.app.log.Warn().Msg("nothing listens on " + waiting + " now; waiting for it")
+	}
+	l.ready(l.app.env.monotonic(), waiting)
+	if l.attached != nil {
+		l.attached()
+	}
+	return l.view.flush()
+}
+
+// step reads once, and samples and walks when it is time.
+func (l *live) step(ctx context.Context, now int64) error {
+	if l.clock.old(now) {
+		l.took(l.clock.read())
+	}
+	// A recording may be cut anywhere, and is to tell of waits and of owners
+	// then too.
+	waits := l.tape != nil && now-l.measured >= measureEvery
+	part := l.tape.part()
+	if now-l.walked >= walkEvery || part != l.part {
+		waits = waits || part != l.part
+		l.part = part
+		l.follow(ctx)
+		l.walk()
+		l.walked = now
+	}
+	if err := l.src.Read(l.apply); err != nil {
+		return err
+	}
+	if now-l.sampled >= sampleEvery || waits {
+		if err := l.sample(waits); err != nil {
+			return err
+		}
+		l.sampled = now
+	}
+	if waits {
+		l.measured = now
+		l.meet()
+	}
+	l.view.tick()
+	return l.view.flush()
+}
+
+// look takes everything in once: the queues, the events, the counts.
+func (l *live) look(waits bool) error {
+	l.walk()
+	l.walked = l.app.env.monotonic()
+	if err := l.src.Read(l.apply); err != nil {
+		return err
+	}
+	return l.sample(waits)
+}
+
+func (l *live) walk() {
+	if err := l.src.Walk(); err != nil {
+		l.warn("walk", err)
+	}
+}
+
+func (l *live) sample(waits bool) error {
+	sample, err := l.src.Sample(waits)
+	if err != nil {
+		return err
+	}
+	if l.looksStalled(sample) && sample.Time-l.walked >= confirmEvery {
+		l.walk()
+		l.walked = l.app.env.monotonic()
+		if err := l.src.Read(l.apply); err != nil {
+			return err
+		}
+		if sample, err = l.src.Sample(waits); err != nil {
+			return err
+		}
+	}
+	l.update(sample, waits)
+	return nil
+}
+
+// looksStalled says whether a queue seems to have had entries that nobody
+// accepted for long enough. The depth in a sample is that of the last event
+// that could read it, so it is looked at before anybody is told of a stall.
+func (l *live) looksStalled(sample *listener.Sample) bool {
+	return slices.ContainsFunc(sample.Listeners, func(c listener.Counted) bool {
+		since := max(c.LastAccept, c.NonEmptySince)
+		return c.Depth > 0 && !c.Closed && sample.Time-since >= int64(l.opt.stallAfter)
+	})
+}
+
+// finish looks a last time, and prints the summary.
+func (l *live) finish(ctx context.Context) error {
+	if err := l.look(true); err != nil {
+		return err
+	}
+	return l.end(ctx, l.app.env.monotonic())
+}
+
+// meet finds out who holds the listeners that appeared since somebody looked: a
+// recording that is cut would not know of them.
+func (l *live) meet() {
+	if len(l.asked) > mostAsked {
+		clear(l.asked)
+	}
+	inodes := make(map[uint32]struct{})
+	for _, row := range l.hosts.rowsOf(l.table.Rows()) {
+		if row.Open == 0 {
+			continue
+		}
+		for _, inode := range inodesOf(&row) {
+			if _, known := l.hosts.known[inode]; !known && !l.asked[inode] {
+				l.asked[inode] = true
+				inodes[inode] = struct{}{}
+			}
+		}
+	}
+	l.hosts.take(l.hosts.host.holders(inodes))
+}
+
+// follow tells the source who holds what, when the filter names processes.
+func (l *live) follow(ctx context.Context) {
+	h, ok := l.src.(holder)
+	if !ok || !filtersProcesses(&l.opt.filter) {
+		return
+	}
+	sockets, err := l.hosts.heldBy(ctx)
+	if err == nil {
+		err = h.SetHeld(sockets)
+	}
+	if err != nil {
+		l.warn("follow processes", err)
+	}
+}
+
+func filtersProcesses(f *filter.Filter) bool { return len(f.PIDs)+len(f.Comms) > 0 }
+
+// warn logs the first error of its kind.
+func (l *live) warn(what string, err error) {
+	if !l.warned[what] {
+		l.warned[what] = true
+		l.app.log.Warn().Err(err).Msg("cannot " + what)
+	}
+}

@@ -1,0 +1,349 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"acceptwatch/internal/recording"
+	"acceptwatch/internal/ui"
+)
+
+// replayOptions say what to replay and how.
+type replayOptions struct {
+	path         string
+	since, until moment
+	// ownStall says that the time of a stall is the user's, not the recording's.
+	ownStall bool
+}
+
+// replayFlags are the flags of commands that read recordings.
+type replayFlags struct{ path, since, until string }
+
+func (f *replayFlags) register(cmd *cobra.Command, usage string) {
+	cmd.Flags().StringVarP(&f.path, "read", "r", "", usage+"; a `file`")
+	f.registerSpan(cmd)
+}
+
+func (f *replayFlags) registerSpan(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.since, "since", "", "of a recording, only what is at or after this `time`: 14:02:10, 2024-05-17T14:02:10Z, or 90s from its beginning")
+	cmd.Flags().StringVar(&f.until, "until", "", "of a recording, only what is before this `time`")
+}
+
+// parse checks the flags. Those that are not for recordings are named.
+func (f *replayFlags) parse(cmd *cobra.Command, zone *time.Location, liveOnly ...string) (how replayOptions, err error) {
+	if f.path == "" {
+		if f.since != "" || f.until != "" {
+			return how, usageErrorf("--since and --until show a part of a recording: give one with -r FILE")
+		}
+		return how, nil
+	}
+	for _, name := range liveOnly {
+		if cmd.Flags().Changed(name) {
+			return how, usageErrorf("--%s is for what happens now, and -r shows a recording: leave one of them out", name)
+		}
+	}
+	how = replayOptions{path: f.path, ownStall: cmd.Flags().Changed("stall-after")}
+	if how.since, err = parseMoment("since", f.since, zone); err != nil {
+		return how, err
+	}
+	how.until, err = parseMoment("until", f.until, zone)
+	return how, err
+}
+
+// viewMaker makes a view when the recording has told of its clock: now is the
+// time that the replay has come to.
+type viewMaker func(clock *wallClock, now func() time.Time) view
+
+// replay drives a recording into sessions: one for each run that it holds. It
+// does what the live run did, at the same places; between the records it asks
+// nobody for anything.
+type replay struct {
+	app  *app
+	opt  traceOptions
+	how  replayOptions
+	make viewMaker
+
+	reader *recording.Reader
+	header *recording.Header
+	*session
+	now      int64             // ns, CLOCK_MONOTONIC: the latest time that was met
+	from, to int64             // ns: what is to be shown
+	placed   bool              // from and to are known
+	partial  bool              // it begins in the middle
+	owners   *recording.Owners // of which more parts are to come
+	damaged  int
+	ended    bool
+}
+
+// openRecording opens a file, or standard input for "-".
+func (a *app) openRecording(path string) (*recording.Reader, io.Closer, error) {
+	var (
+		src    io.Reader
+		closer io.Closer = io.NopCloser(nil)
+	)
+	if path == stdName {
+		src = bufio.NewReader(a.In)
+	} else {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, nil, fileError(err)
+		}
+		src, closer = file, file
+	}
+	r, err := recording.NewReader(src)
+	if err != nil {
+		closer.Close()
+		return nil, nil, recordingError(path, err)
+	}
+	return r, closer, nil
+}
+
+// recordingError is an error of reading a recording, with its name.
+func recordingError(path string, err error) error {
+	var torn *recording.TornError
+	if errors.As(err, &torn) && torn.Offset+torn.Tail == 0 {
+		return fmt.Errorf("%s is empty", inputName(path))
+	}
+	if errors.Is(err, recording.ErrNotTrace) {
+		return fmt.Errorf("%s is no recording of acceptwatch: `acceptwatch record -w FILE` makes one", inputName(path))
+	}
+	return fmt.Errorf("%s: %w", inputName(path), err)
+}
+
+func inputName(path string) string {
+	if path == stdName {
+		return "standard input"
+	}
+	return path
+}
+
+// replay shows a recording. What can be read is shown, whatever is wrong with
+// the rest; a tail that is missing is told of, and is no error.
+func (a *app) replay(ctx context.Context, o *traceOptions, how replayOptions, make viewMaker) error {
+	reader, closer, err := a.openRecording(how.path)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	r := &replay{app: a, opt: *o, how: how, make: make, reader: reader}
+	if err := r.run(ctx); err != nil {
+		return err
+	}
+	return r.verdict()
+}
+
+func (r *replay) run(ctx context.Context) error {
+	for n := 0; r.reader.Next(); n++ {
+		if n%1024 == 0 && (ctx.Err() != nil || readerGone(r.app.Out)) {
+			break
+		}
+		rec := r.reader.Record()
+		var err error
+		switch {
+		case rec.Kind == recording.KindDamage:
+			r.damaged++
+			r.app.log.Warn().Msg(recordingError(r.how.path, rec.Damage).Error())
+		case rec.Kind == recording.KindHeader:
+			err = r.begin(ctx, rec.Header)
+		case r.session != nil && !r.ended:
+			err = r.take(ctx, rec)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.finish(ctx)
+}
+
+// begin takes the header of a run, or of the next part of the same one.
+func (r *replay) begin(ctx context.Context, h *recording.Header) error {
+	if was := r.header; was != nil && r.session != nil {
+		if was.BootID == h.BootID && was.Host == h.Host && was.Start == h.Start && was.Part > 0 && h.Part == was.Part+1 {
+			r.header = h
+			return nil
+		}
+		if err := r.finish(ctx); err != nil {
+			return err
+		}
+	}
+	recorded, stallAfter, err := settingsOf(h)
+	if err != nil {
+		return recordingError(r.how.path, err)
+	}
+	opt := r.opt
+	opt.filter = narrowed(recorded, opt.filter)
+	if !r.how.ownStall {
+		opt.stallAfter = stallAfter
+	}
+	clock := &wallClock{env: &r.app.env, zone: r.app.env.now().Location(), now: h.Clock}
+	*r = replay{
+		app: r.app, opt: r.opt, how: r.how, make: r.make, reader: r.reader, damaged: r.damaged,
+		header: h, now: h.Start, partial: h.Settings[settingFlight] != "" || h.Part > 1,
+	}
+	what := about{
+		mode: h.Mode, why: h.Why, limits: h.Limits, netns: h.NetNS, hint: r.origin(h, clock),
+	}
+	start := h.Start
+	if r.partial {
+		start = 0
+	} else if err := r.place(start); err != nil {
+		return err
+	}
+	view := r.make(clock, func() time.Time { return clock.at(r.now) })
+	r.session = newSession(r.app, what, &opt, view, clock, pastHost{}, start)
+	r.muted = r.placed && r.from > start
+	return nil
+}
+
+// place finds out what is to be shown of a run, by its beginning in ns of
+// CLOCK_MONOTONIC.
+func (r *replay) place(beginning int64) error {
+	r.from, r.to, r.placed = math.MinInt64, math.MaxInt64, true
+	if r.how.since.given {
+		r.from = r.how.since.at(beginning, r.header)
+	}
+	if r.how.until.given {
+		r.to = r.how.until.at(beginning, r.header)
+	}
+	if r.from >= r.to {
+		return usageErrorf("--since is not before --until: nothing is between them")
+	}
+	return nil
+}
+
+func (r *replay) name() string { return inputName(r.how.path) }
+
+func (r *replay) origin(h *recording.Header, clock *wallClock) string {
+	text := "recorded " + clock.at(h.Clock.Monotonic).Format("2006-01-02 15:04:05 MST")
+	if h.Host != "" {
+		text += " on " + ui.Clean(h.Host)
+	}
+	if h.Part > 0 {
+		text += fmt.Sprintf(", part %d", h.Part)
+	}
+	return text + "; read from " + r.name()
+}
+
+// take takes a record.
+func (r *replay) take(ctx context.Context, rec *recording.Record) error {
+	if at, told := timeOf(rec); told {
+		if !r.placed {
+			r.start, r.now = at, at
+			if err := r.place(at); err != nil {
+				return err
+			}
+			r.muted = r.from > at
+		}
+		if at >= r.to {
+			r.now = r.to
+			return r.finish(ctx)
+		}
+		if r.muted && at >= r.from {
+			r.now, r.start, r.muted = r.from, r.from, false
+			r.rebase()
+			r.ready(r.from, "")
+		}
+		r.now = max(r.now, at)
+	}
+	switch rec.Kind {
+	case recording.KindEvent:
+		r.apply(rec.Event)
+	case recording.KindSample:
+		r.update(rec.Sample, rec.Waits)
+		if r.partial && !r.muted && !r.began {
+			r.rebase()
+			r.ready(r.now, "")
+		}
+		if !r.began {
+			return nil
+		}
+		r.view.tick()
+		return r.view.flush()
+	case recording.KindClock:
+		r.took(rec.Clock)
+	case recording.KindOwners:
+		r.learn(rec.Owners)
+	case recording.KindMark:
+		switch {
+		case rec.Mark.Kind == recording.MarkReady && !r.began && !r.muted:
+			r.ready(rec.Mark.Time, "")
+			return r.view.flush()
+		case rec.Mark.Kind == recording.MarkEnd:
+			return r.finish(ctx)
+		}
+	}
+	return nil
+}
+
+// learn takes what somebody found out about the host, of which long answers come
+// in several records.
+func (r *replay) learn(o *recording.Owners) {
+	if r.owners != nil {
+		o = &recording.Owners{
+			Time: o.Time, Scan: o.Scan, Missing: o.Missing, More: o.More, HeldKnown: o.HeldKnown,
+			Listening: append(r.owners.Listening, o.Listening...), Held: append(r.owners.Held, o.Held...),
+		}
+	}
+	if r.owners = nil; o.More {
+		r.owners = o
+		return
+	}
+	r.hosts.take(o)
+}
+
+// finish prints the summary of a run.
+func (r *replay) finish(ctx context.Context) error {
+	if r.session == nil || r.ended {
+		return nil
+	}
+	r.ended = true
+	if r.muted {
+		return usageErrorf("--since is after the end of %s: it ends %s", r.name(), r.clock.at(r.now).Format("2006-01-02 15:04:05 MST"))
+	}
+	if !r.began {
+		r.ready(r.now, "")
+	}
+	return r.end(context.WithoutCancel(ctx), r.now)
+}
+
+// verdict is what was wrong with the recording. A tail that is missing is what
+// a killed recorder leaves, and only told.
+func (r *replay) verdict() error {
+	err := r.reader.Err()
+	if skipped := r.reader.Skipped(); skipped > 0 {
+		r.app.log.Warn().Int("records", skipped).Msg("the recording holds what only a newer acceptwatch can read")
+	}
+	var torn *recording.TornError
+	switch {
+	case errors.As(err, &torn):
+		r.app.log.Warn().Msg(recordingError(r.how.path, err).Error())
+		return nil
+	case err != nil:
+		return recordingError(r.how.path, err)
+	case r.damaged > 0:
+		return fmt.Errorf("%s is damaged: only what could be read was shown", r.name())
+	}
+	return nil
+}
+
+// timeOf is when a record was made, in ns of CLOCK_MONOTONIC, of those that come
+// in the order of their times.
+func timeOf(rec *recording.Record) (at int64, ok bool) {
+	switch rec.Kind {
+	case recording.KindEvent:
+		return rec.Event.Time, true
+	case recording.KindSample:
+		return rec.Sample.Time, true
+	case recording.KindMark:
+		return rec.Mark.Time, true
+	}
+	return 0, false
+}
