@@ -48,10 +48,11 @@ type File struct {
 	header Header
 	owners *Owners // the last ones
 
-	began   int64 // ns: the part's header was written
-	synced  int64 // ns: the last fdatasync was begun
-	dirty   bool  // written since
-	syncing chan error
+	began   int64      // ns: the part's header was written
+	synced  int64      // ns: the last fdatasync was begun
+	dirty   bool       // written since
+	syncing chan error // of the fdatasync that goes on; nil: none does
+	toDisk  func(fd int) error
 	parts   int
 	ending  bool // the part: no other end may be made of it
 }
@@ -61,7 +62,7 @@ type File struct {
 // was written before is kept, without a frame that is not whole. It keeps
 // nothing of header.
 func Create(path string, header *Header, opt FileOptions) (*File, error) {
-	f := &File{opt: opt, path: path, header: *header}
+	f := &File{opt: opt, path: path, header: *header, toDisk: unix.Fdatasync}
 	f.recorder = newRecorder(opt.Options, f.frame)
 	f.written = f.wrote
 	f.now = header.Clock.Monotonic
@@ -175,7 +176,7 @@ func (f *File) end() error {
 		err = errors.Join(err, f.synchronised(<-f.syncing))
 	}
 	if !f.opt.NoSync && f.err == nil {
-		err = errors.Join(err, f.synchronised(unix.Fdatasync(int(f.file.Fd()))))
+		err = errors.Join(err, f.synchronised(f.toDisk(int(f.file.Fd()))))
 	}
 	if closing := f.file.Close(); closing != nil {
 		err = errors.Join(err, fmt.Errorf("close trace: %w", closing))
@@ -202,7 +203,7 @@ func (f *File) sync() error {
 	f.synced, f.dirty = f.now, false
 	f.syncing = make(chan error, 1)
 	go func(fd int, done chan<- error) {
-		done <- unix.Fdatasync(fd)
+		done <- f.toDisk(fd)
 	}(int(f.file.Fd()), f.syncing)
 	return nil
 }

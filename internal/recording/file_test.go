@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -437,4 +438,65 @@ func TestPartsEndBetweenRecords(t *testing.T) {
 		t.Errorf("only %d parts", len(numbers))
 	}
 	check(t, want, got)
+}
+
+func TestFdatasyncAtMostOnceASecond(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		noSync      bool
+		least, most int
+	}{
+		{"by default", false, 5, 11}, // 10 s, and at the end
+		{"turned off", true, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f, err := Create(filepath.Join(t.TempDir(), "trace"), header(), FileOptions{NoSync: tc.noSync, Options: Options{BlockEvents: 100}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var calls atomic.Int64
+			f.toDisk = func(fd int) error {
+				calls.Add(1)
+				return unix.Fdatasync(fd)
+			}
+			all := traffic(16, 10_000, 1000)
+			for i := range all {
+				if err := f.WriteEvent(&all[i]); err != nil {
+					t.Fatal(err)
+				}
+				if i%1000 == 999 { // a disk is not as fast as this loop
+					for f.syncing != nil && len(f.syncing) == 0 {
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if n := int(calls.Load()); n < tc.least || n > tc.most {
+				t.Errorf("called %d times in %v", n, time.Duration(all[len(all)-1].Time-all[0].Time))
+			}
+		})
+	}
+}
+
+func TestFailedFdatasyncIsSaid(t *testing.T) {
+	f, err := Create(filepath.Join(t.TempDir(), "trace"), header(), FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.toDisk = func(int) error { return unix.EIO }
+	e := traffic1()
+	for n := 0; err == nil && n < 1000; n++ {
+		e.Time += second
+		err = errors.Join(f.WriteEvent(e), f.Tick(e.Time+second))
+		time.Sleep(time.Millisecond)
+	}
+	var failed *WriteError
+	if !errors.As(err, &failed) || !errors.Is(err, unix.EIO) || failed.Full() {
+		t.Errorf("got %v", err)
+	}
+	if err := f.Close(); !errors.Is(err, unix.EIO) {
+		t.Errorf("closed with %v", err)
+	}
 }
