@@ -6,6 +6,42 @@ import (
 
 // died takes a close_wait or a reset, and reports whether it is news.
 func (t *Table) died(e *event.Event, emit func(*event.Event)) bool {
+	news := t.mark(e, emit)
+	if news {
+		t.tell(e)
+	}
+	return news
+}
+
+// tell counts a death that is news, by its address as the kernel does. The kernel
+// knows the deaths whose events were lost; this knows those that a walk or an
+// accept showed because the kernel skipped the program that counts them.
+func (t *Table) tell(e *event.Event) {
+	key := Key{e.NetNS, e.Local, e.Ifindex}.plain()
+	known := t.addresses[key]
+	if known == nil {
+		if len(t.addresses) >= maxAddresses {
+			return // as the sample will find
+		}
+		known = &address{}
+		t.addresses[key] = known
+	}
+	if e.Kind == event.CloseWait {
+		known.told.closeWait++
+	} else {
+		known.told.reset++
+		if e.Flags&event.AfterFIN != 0 {
+			known.told.resetAfterFIN++
+		}
+	}
+	if !known.news {
+		known.news = true
+		t.told = append(t.told, key)
+	}
+}
+
+// mark notes that a connection is dead.
+func (t *Table) mark(e *event.Event, emit func(*event.Event)) bool {
 	id := identify(e)
 	if t.dead.left(&id, e.Time) {
 		return false
@@ -102,9 +138,6 @@ func (t *Table) wouldKnow(e *event.Event, m *member) bool {
 
 // recover emits a death that was missed, as seen when e shows it.
 func (t *Table) recover(e *event.Event, kind event.Kind, depth uint32, emit func(*event.Event)) {
-	if emit == nil {
-		return
-	}
 	d := &t.derived
 	*d = *e
 	d.Kind, d.Depth = kind, depth
@@ -117,5 +150,8 @@ func (t *Table) recover(e *event.Event, kind event.Kind, depth uint32, emit func
 	if e.Kind == event.Accepted { // not of the one who accepted
 		d.PID, d.TID, d.Comm = 0, 0, event.Comm{}
 	}
-	emit(d)
+	t.tell(d)
+	if emit != nil {
+		emit(d)
+	}
 }

@@ -131,7 +131,9 @@ func TestDeathsBelongToTheGroup(t *testing.T) {
 func TestDeathsAtAnUnknownAddressWaitForTheListener(t *testing.T) {
 	s := tell(t, Options{})
 	at := AtAddress{Key: key("10.0.0.1:8000"), CloseWait: 3}
-	s.apply(conn(event.CloseWait, 1, 1, 9, event.CloseWaited))
+	dead := conn(event.CloseWait, 1, 1, 9, event.CloseWaited)
+	dead.Local = at.Key.Addr
+	s.apply(dead)
 	s.sample(second, nil, at)
 	if r := s.row("10.0.0.1:8000"); r.Dead() != 3 || r.Open != 0 || r.Family != 0 {
 		t.Errorf("%+v", r)

@@ -50,8 +50,9 @@ type Table struct {
 
 	walking   *member // whose entries come now
 	dead      deadSet
-	nowhere   row               // of the dead whose listener is not known
-	addresses map[Key]AtAddress // the last counts of each
+	nowhere   row // of the dead whose listener is not known
+	addresses map[Key]*address
+	told      []Key // of addresses, at which deaths were told since the last sample
 	tallies   map[failed]*tally
 
 	losses      []Loss // of the last sample
@@ -82,7 +83,7 @@ func New(opt Options) *Table {
 		inodes:    make(map[uint32]*member),
 		rows:      make(map[Key]*row),
 		strays:    make(map[*row]struct{}),
-		addresses: make(map[Key]AtAddress),
+		addresses: make(map[Key]*address),
 		tallies:   make(map[failed]*tally),
 	}
 	t.past.Init()

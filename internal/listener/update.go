@@ -15,6 +15,15 @@ const maxAddresses = 1 << 17
 // listener did not become known by a walk: it was about to be closed.
 const forgetNowhere = int64(time.Minute)
 
+// address is what is known of the deaths at a connection's own end.
+type address struct {
+	counted AtAddress // the most that was counted or told, which is in a row; without Key
+	told    struct {  // by events, and by walks where there was none
+		closeWait, reset, resetAfterFIN uint64
+	}
+	news bool // told has grown since the last sample
+}
+
 // Update takes the next sample; what it does not mention is as it was. It
 // copies what it keeps. It calls emit, if not nil, with the stalls that begin
 // and end; emit must not keep the event.
@@ -45,6 +54,12 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 			lost++
 		}
 	}
+	for _, key := range t.told {
+		known := t.addresses[key]
+		known.news = false
+		t.attribute(AtAddress{Key: key, CloseWait: known.told.closeWait, Reset: known.told.reset, ResetAfterFIN: known.told.resetAfterFIN}, s.Time)
+	}
+	t.told = t.told[:0]
 	t.addressLost = max(t.addressLost, lost)
 	t.tallyErrors(s.AcceptErrors)
 	t.adopt()
@@ -66,11 +81,16 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 // the address.
 func (t *Table) attribute(a AtAddress, at int64) bool {
 	key := a.Key.plain()
-	had, ok := t.addresses[key]
-	if !ok && len(t.addresses) >= maxAddresses {
-		return false
+	known := t.addresses[key]
+	if known == nil {
+		if len(t.addresses) >= maxAddresses {
+			return false
+		}
+		known = &address{}
+		t.addresses[key] = known
 	}
 	grown := func(now, had uint64) uint64 { return max(now, had) - had }
+	had := &known.counted
 	more := AtAddress{
 		CloseWait:     grown(a.CloseWait, had.CloseWait),
 		Reset:         grown(a.Reset, had.Reset),
@@ -83,7 +103,6 @@ func (t *Table) attribute(a AtAddress, at int64) bool {
 		return true
 	}
 	had.add(more)
-	t.addresses[key] = had
 	r := t.rowAt(key.NetNS, key.Addr, key.Ifindex)
 	switch {
 	case !key.Addr.IsValid():

@@ -45,6 +45,11 @@ func TestDeathsWhoseEventsWereSkippedAreFound(t *testing.T) {
 				t.Errorf("%s: %s", name, describe([]event.Event{e}))
 			}
 		}
+		for _, r := range table.Rows() {
+			if r.Key.Addr == s.addr && r.CloseWait != 2 {
+				t.Errorf("%d hang-ups in the row, want 2", r.CloseWait)
+			}
+		}
 		if _, dead := deaths[alive.local]; dead || len(deaths) != 2 {
 			t.Errorf("deaths %v", deaths)
 		}
