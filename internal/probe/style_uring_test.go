@@ -167,7 +167,16 @@ func byRing(request submission) func(*ledger, *server) {
 		}
 		defer r.close()
 		request.fd = int32(s.fd)
+		worker := request.flags&asyncSubmission != 0
 		for more, accepting := false, int64(0); ; {
+			if worker {
+				// With nothing to accept yet, a worker may leave the connection to
+				// the thread that owns the ring (io_wq_submit_work, Linux 6.1).
+				if err := pollIn(s.fd, -1); err != nil {
+					l.t.Errorf("wait for a connection: %v", err)
+					return
+				}
+			}
 			if !more {
 				// It can be served at any time from here on.
 				accepting = monotonic()
@@ -188,7 +197,7 @@ func byRing(request submission) func(*ledger, *server) {
 				if err != nil {
 					l.t.Errorf("serve a connection: %v", err)
 				}
-				one.Worker = request.flags&asyncSubmission != 0
+				one.Worker = worker
 				l.add(one)
 			case unix.Errno(-c.res) == unix.EINTR || unix.Errno(-c.res) == unix.EAGAIN:
 			case unix.Errno(-c.res) == unix.EINVAL && isShutDown(s.fd):
