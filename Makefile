@@ -11,8 +11,15 @@ C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h)
 VMRUN = bin/vmrun
 ACCEPTWATCH = bin/acceptwatch
 MODES ?= fentry,kprobe,restricted
+# Divides the numbers of make soak.
+SOAK ?= 1
 # The whole program, which is slower to test under emulation, in its best mode.
 PROGRAM_MODES ?= fentry
+# Servers of the real world are tested on the oldest and the newest kernel.
+SERVER_KERNELS ?= 5.10,7.x
+# On arm64 the core of the probe's tests is run, on the newest kernel.
+ARM64 ?= arm64-7.x
+ARM64_MODES ?= fentry
 
 .PHONY: help
 help: ## List the targets
@@ -60,22 +67,32 @@ lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 	shellcheck .ci/need .ci/run
 
 .PHONY: test-unit
-test-unit: ## Unit and script tests; as root also this host's kernel, in every mode that it allows
-	$(GO) test ./...
+test-unit: unit-needs ## Unit and script tests; as root also this host's kernel, in every mode that it allows
+	ACCEPTWATCH_NEED_ZSTD=1 $(GO) test ./...
 
 .PHONY: test-race
-test-race: race-needs ## The same with the race detector
+test-race: race-needs unit-needs ## The same with the race detector
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./...
 
 .PHONY: test-kernels
 test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(KERNELS) -j $(JOBS) --timeout 40m ./internal/probe
-	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) -k $(KERNELS) ./internal/kerneltest
-	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) -k $(KERNELS) --append lockdown=confidentiality \
-		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor'
+	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)'
+	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
+		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
+	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS),nginx,haproxy,redis-server,java --file $$($(GO) tool -n pprof):/bin/pprof \
+		-k $(SERVER_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
+	ACCEPTWATCH_MODES=$(ARM64_MODES) $(VMRUN) test -k $(ARM64) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)'
 
-E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --with nc,ss,python3 \
-	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
+TOOLS = nc,ss,python3
+SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
+CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused
+E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
+
+.PHONY: soak
+soak: build vm-needs ## What must not grow: a million connections, 20,000 listeners, a thousand attaches; takes hours
+	ACCEPTWATCH_MODES=$(MODES) ACCEPTWATCH_SOAK=$(SOAK) $(VMRUN) test -k $(KERNELS) --tags soak --timeout 10h ./internal/probe -- \
+		-run 'TestAttachingA|TestTwentyThousand|TestAMillion' -timeout 10h
 
 .PHONY: bench
 bench: ## Go benchmarks: decoding, state, sampling
@@ -94,10 +111,11 @@ kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
 clean: ## Remove what was built here
 	rm -rf bin
 
-.PHONY: vm-needs c-needs race-needs
+.PHONY: vm-needs c-needs race-needs unit-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
-		xz=xz-utils zstd=zstd /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+		xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
+		nginx=nginx haproxy=haproxy redis-server=redis-server java=default-jre-headless /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 c-needs:
 	@.ci/need $(CLANG)=$(CLANG) clang-format-19=clang-format-19 llvm-strip-19=llvm-19 \
@@ -105,3 +123,6 @@ c-needs:
 
 race-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev
+
+unit-needs:
+	@.ci/need zstd=zstd
