@@ -4,8 +4,9 @@
 //
 //	go build -trimpath -o bin/acceptwatch ./cmd/acceptwatch   # CGO_ENABLED=0
 //	ACCEPTWATCH_MODES=fentry,kprobe,restricted vmrun test --tags kernel \
-//		--timeout 25m --with nc,ss,python3 \
+//		--timeout 25m --with nc,ss,python3,nginx,haproxy,redis-server,java \
 //		--file bin/acceptwatch:/bin/acceptwatch \
+//		--file "$(CGO_ENABLED=0 go tool -n pprof):/bin/pprof" \
 //		--env ACCEPTWATCH_BIN=/bin/acceptwatch ./internal/kerneltest
 //
 // ACCEPTWATCH_MODES names the modes that must work. ACCEPTWATCH_EXPECT_MODE is
