@@ -158,6 +158,15 @@ func fileError(err error) error {
 	return fmt.Errorf("%s %s%s", verb, path.Path, hint)
 }
 
+// reason is what the system said, without the operation and the path.
+func reason(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
 // recordFile is a recording into a file or a pipe.
 type recordFile struct {
 	tape

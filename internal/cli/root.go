@@ -82,6 +82,8 @@ func subcommands() []func(*app) *cobra.Command {
 		newCompletionCommand,
 		newDemoCommand,
 		newDoctorCommand,
+		newExportCommand,
+		newRecordCommand,
 
 		newVersionCommand,
 	}

@@ -27,13 +27,19 @@ type tape struct {
 	// tooLarge is the first sample that could not be recorded; the recording
 	// went on.
 	tooLarge error
+	// survived, if not nil, takes errors of writing that do not end the
+	// recording.
+	survived func(*recording.WriteError)
 }
 
 func (t *tape) on() bool { return t != nil && t.err == nil }
 
 func (t *tape) keep(err error) {
+	var write *recording.WriteError
 	switch {
 	case err == nil:
+	case t.survived != nil && errors.As(err, &write):
+		t.survived(write)
 	case errors.Is(err, recording.ErrTooLarge):
 		if t.tooLarge == nil {
 			t.tooLarge = err

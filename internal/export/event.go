@@ -87,14 +87,18 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 // appendRefusal appends at what an Overflow was refused, and what its client
 // makes of it.
 func appendRefusal(b []byte, e *event.Event) []byte {
-	if e.Flags&event.LastACK == 0 {
-		return appendWord(appendWord(b, "refused", "syn"), "client", "no_answer")
+	refused, client := refusal(e)
+	return appendWord(appendWord(b, "refused", refused), "client", client)
+}
+
+func refusal(e *event.Event) (refused, client string) {
+	switch {
+	case e.Flags&event.LastACK == 0:
+		return "syn", "no_answer"
+	case e.Flags&event.Aborted != 0:
+		return "last_ack", "reset"
 	}
-	client := "believes_connected"
-	if e.Flags&event.Aborted != 0 {
-		client = "reset"
-	}
-	return appendWord(appendWord(b, "refused", "last_ack"), "client", client)
+	return "last_ack", "believes_connected"
 }
 
 func appendKey(b []byte, key string) []byte {

@@ -183,7 +183,7 @@ type Summary struct {
 
 // Refusals are what a summary says of those that were not let in.
 type Refusals struct {
-	Overflow     uint64 `json:"overflow"`      // refused connections
+	Overflow     uint64 `json:"overflow"`       // refused connections
 	AcceptErrors uint64 `json:"failed_accepts"` // failed calls of accept()
 	// Elsewhere are those of AcceptErrors whose listener is not known.
 	Elsewhere []listener.AcceptFailures `json:"-"`
