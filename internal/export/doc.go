@@ -81,4 +81,13 @@
 // sum of the loss lines); and, but in mode restricted, overflow and
 // failed_accepts, with accept_errors_elsewhere, as accept_errors
 // of a listener, of those whose listener is not known.
+//
+// # Tables
+//
+// CSV and Parquet hold the events only, a row each: see EventRow.
+//
+// # Timelines
+//
+// Perfetto has the depth of queues as of samples and of events that tell it, and
+// waits of connections that were accepted or purged.
 package export
