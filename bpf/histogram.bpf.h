@@ -43,12 +43,16 @@ static __always_inline __u32 bucket_of(__u64 us)
 }
 
 /* The first accept of a listener gives it a slot of its own, or the shared one
- * when none is left. */
+ * when none is left; what has no entry of its own shares it always. */
 static __noinline void take_histogram(struct listener *l)
 {
 	__u32 slot = 0, *taken;
 	__u64 id = l->id;
 
+	if (!id) {
+		l->histogram = SHARED_HISTOGRAM;
+		return;
+	}
 	if (bpf_map_pop_elem(&free_histograms, &slot)) {
 		lost(LOSS_HISTOGRAMS_OUT);
 		l->histogram = SHARED_HISTOGRAM;

@@ -20,6 +20,11 @@ static __always_inline void handle_enqueue(struct sock *sk, struct sock *child,
 
 	if (!child || !wanted_of(sk, child))
 		return;
+	/* A new child is in SYN_RECV until its queueing is over. Any other comes
+	 * from a listener that closes, by way of inet_csk_reqsk_queue_add where
+	 * the compiler did not inline it: handle_migrate counts it. */
+	if (READ(child, __sk_common.skc_state) != TCP_SYN_RECV)
+		return;
 	l = listener_of(sk);
 	if (carrier == CARRIER_HASHDANCE)
 		__sync_fetch_and_add(&l->enqueued_hashdance, 1);

@@ -93,7 +93,7 @@ func (c *counts) read(waits bool) (*listener.Sample, error) {
 	if err := c.eachAddress(func(a listener.AtAddress) { s.Addresses = append(s.Addresses, a) }); err != nil {
 		return nil, err
 	}
-	if err := c.addOthers(s); err != nil {
+	if err := c.addOthers(s, waits); err != nil {
 		return nil, err
 	}
 	withoutCanary(s)
@@ -260,13 +260,19 @@ func (c *counts) giveBack(slot uint32) error {
 }
 
 // addOthers adds what has no entry of its own, under the ID 0.
-func (c *counts) addOthers(s *listener.Sample) error {
+func (c *counts) addOthers(s *listener.Sample, waits bool) error {
 	var others tracingListener
 	if err := c.coll.Variables[tracingVarOthers].Get(&others); err != nil {
 		return fmt.Errorf("read counts of listeners without an entry: %w", err)
 	}
 	if others != (tracingListener{}) {
-		s.Listeners = append(s.Listeners, c.counted(&others))
+		counted := c.counted(&others)
+		if waits && others.Histogram != 0 {
+			if err := c.addWaits(&counted, &others); err != nil {
+				return err
+			}
+		}
+		s.Listeners = append(s.Listeners, counted)
 	}
 	var at tracingAddressCounts
 	if err := c.coll.Variables[tracingVarOtherAddresses].Get(&at); err != nil {
