@@ -82,6 +82,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newCompletionCommand,
 		newDemoCommand,
 		newDoctorCommand,
+		newReportCommand,
 		newExportCommand,
 		newRecordCommand,
 

@@ -1,0 +1,167 @@
+package report
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
+	"acceptwatch/internal/recording"
+	"acceptwatch/internal/ui"
+)
+
+// Options are the settings of a report.
+type Options struct {
+	// StallAfter is after how long a queue is stalled that has entries and that
+	// nobody accepts from. Default: what the recording was made with, or 1 s.
+	StallAfter time.Duration
+}
+
+// Each makes a report of each recording that a reader has left: several, if
+// traces of different recordings were joined. The parts of one that was rotated
+// are one. It stops at an error of give, and returns it, or that of the source;
+// a trace that is damaged or has no end gives a report that says so.
+func Each(r *recording.Reader, o Options, give func(*Report) error) error {
+	var c *collector
+	for r.Next() {
+		rec := r.Record()
+		switch {
+		case rec.Kind == recording.KindHeader && c != nil && continues(&c.report.Header, rec.Header):
+			c.clock(rec.Header.Clock)
+			continue
+		case rec.Kind == recording.KindHeader:
+			if c != nil {
+				if err := give(c.finish()); err != nil {
+					return err
+				}
+			}
+			c = newCollector(rec.Header, o)
+			continue
+		case c == nil:
+			c = newCollector(nil, o)
+		}
+		c.take(rec)
+	}
+	err := r.Err()
+	if c == nil {
+		return err
+	}
+	c.report.Flaws.Skipped = r.Skipped()
+	if torn := (*recording.TornError)(nil); errors.As(err, &torn) {
+		c.report.Flaws.Torn, err = torn, nil
+	}
+	return errors.Join(give(c.finish()), err)
+}
+
+// continues says whether a header is of a further part of a rotated recording:
+// the clock is the same, and counting began at the same time.
+func continues(before, h *recording.Header) bool {
+	return before.BootID != "" && before.BootID == h.BootID && before.Start != 0 && before.Start == h.Start &&
+		before.Part != 0 && before.Part < h.Part
+}
+
+// finish makes the report of what was collected.
+func (c *collector) finish() *Report {
+	r := &c.report
+	for _, q := range c.queues {
+		if q.stall != nil {
+			c.endStall(q, r.End, 0, Who{})
+		}
+	}
+	for i := range r.Stalls {
+		if s := &r.Stalls[i]; s.Failed == 0 {
+			s.Failing = Who{}
+		}
+	}
+	last := c.see(r.End)
+	r.Patience = c.patience.result()
+	c.total.to(last)
+	for _, row := range c.table.Rows() {
+		r.Listeners = append(r.Listeners, c.listener(row, last))
+	}
+	for _, p := range c.places {
+		for i := range p.series.columns {
+			all := &c.total.columns[i]
+			all.Fill = max(all.Fill, p.series.columns[i].Fill)
+		}
+	}
+	r.Total = c.timeline(&c.total)
+	r.AcceptErrors = c.table.AcceptErrors()
+	r.Losses = append(c.table.Losses(), c.lost...)
+	if c.crowded > 0 {
+		r.Losses = append(r.Losses, listener.Loss{What: "not_in_timelines", Count: c.crowded,
+			Text: "events of listeners that are not known, or were too many for a timeline of their own; they are in that of all"})
+	}
+	r.sort()
+	r.Stalls = r.Stalls[:min(len(r.Stalls), mostStalls)]
+	r.Longest = r.Longest[:min(len(r.Longest), mostLongest)]
+	return r
+}
+
+func (c *collector) timeline(s *series) Timeline {
+	return Timeline{From: c.axis.from, Width: c.axis.width, Columns: s.columns}
+}
+
+func (c *collector) listener(row listener.Row, last int) Listener {
+	l := Listener{Listener: ui.Listener{Row: row, HeldKnown: c.report.HeldKnown}}
+	inodes := []uint32{row.Inode}
+	for i := range row.Members {
+		inodes = append(inodes, row.Members[i].Inode)
+	}
+	for _, inode := range inodes {
+		for _, p := range c.owners[inode] {
+			if slices.ContainsFunc(l.Owners, func(o owner.Process) bool { return o.PID == p.PID }) {
+				continue
+			}
+			l.Owners = append(l.Owners, owner.Process{PID: p.PID, Comm: p.Comm, FDs: p.FDs, StartTime: p.StartTime})
+			l.Threads = append(l.Threads, p.Threads...)
+		}
+	}
+	l.Held = heldBy(c.held[row.Key])
+	p := c.places[row.Key]
+	if p == nil || row.Other {
+		return l
+	}
+	if len(p.series.columns) > 0 {
+		p.series.to(last)
+	}
+	l.Timeline = c.timeline(&p.series)
+	l.Patience = p.patience.result()
+	l.Recorded = p.recorded
+	l.Acceptors = p.acceptors
+	slices.SortFunc(l.Acceptors, func(a, b Acceptor) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.PID, b.PID))
+	})
+	if w := &l.Wait; w.Count == 0 && p.recorded > 0 {
+		l.OwnWaits = true
+		h := p.series.waits()
+		*w = listener.Waits{Histogram: h, Count: h.Count(), Max: w.Max,
+			P50: h.Quantile(0.5), P90: h.Quantile(0.9), P99: h.Quantile(0.99)}
+		if most, known := h.Max(); known {
+			w.Max = max(w.Max, most)
+		}
+	}
+	return l
+}
+
+// heldBy sums sockets up by the process that has them. One that several have,
+// after a fork, counts for the first.
+func heldBy(all []recording.Held) []ui.Held {
+	var list []ui.Held
+	for i := range all {
+		var p owner.Process
+		if owners := all[i].Owners; len(owners) > 0 {
+			p = owner.Process{PID: owners[0].PID, Comm: owners[0].Comm, FDs: owners[0].FDs}
+		}
+		at := slices.IndexFunc(list, func(h ui.Held) bool { return h.Owner.PID == p.PID })
+		if at < 0 {
+			at = len(list)
+			list = append(list, ui.Held{Owner: owner.Process{PID: p.PID, Comm: p.Comm}})
+		}
+		list[at].Sockets++
+		list[at].Owner.FDs = append(list[at].Owner.FDs, p.FDs...)
+	}
+	return list
+}
