@@ -16,6 +16,15 @@ static __always_inline __u64 wait_us(__u64 now, __u64 queued)
 	return queued && now_us > queued ? now_us - queued : 0;
 }
 
+/* To be read before the clock, and once: another CPU may be setting it. */
+static __always_inline __u64 queued_at(struct tcp_sock *tp)
+{
+	__u64 queued = READ(tp, rcvq_space.time);
+
+	barrier_var(queued);
+	return queued;
+}
+
 static __always_inline void count_accept(struct listener *l, __u64 now, __u64 waited, __u8 state)
 {
 	__sync_fetch_and_add(&l->accepted, 1);
@@ -40,7 +49,7 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	struct tcp_sock *tp;
 	struct listener *l;
 	struct event *e;
-	__u64 now, waited;
+	__u64 now, queued, waited;
 	__u32 depth;
 	__u8 state;
 
@@ -49,6 +58,7 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	tp = tcp_sk(child);
 	if (!tp)
 		return;
+	queued = queued_at(tp);
 	now = bpf_ktime_get_ns();
 	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
 		l = listener_of(sk);
@@ -57,7 +67,7 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 		l = &others;
 	}
 	depth = READ(sk, sk_ack_backlog);
-	waited = wait_us(now, READ(tp, rcvq_space.time));
+	waited = wait_us(now, queued);
 	depth_shrunk(l, sk, depth, now);
 	state = state_of(child, tp);
 	count_accept(l, now, waited, state);
@@ -67,6 +77,7 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	if (!e)
 		return;
 	event_fill(e, EVENT_ACCEPTED, now, child, tp);
+	e->queued = queued;
 	e->listener = l->id;
 	e->depth = depth;
 	e->backlog = READ(sk, sk_max_ack_backlog);
@@ -79,7 +90,7 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 {
 	struct tcp_sock *tp;
 	struct event *e;
-	__u64 now, waited;
+	__u64 now, queued, waited;
 	__u8 state;
 
 	if (!wanted_child(child))
@@ -87,9 +98,10 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 	tp = tcp_sk(child);
 	if (!tp)
 		return;
+	queued = queued_at(tp);
 	now = bpf_ktime_get_ns();
 	state = state_of(child, tp);
-	waited = wait_us(now, READ(tp, rcvq_space.time));
+	waited = wait_us(now, queued);
 	if (l) {
 		count_accept(l, now, waited, state);
 		/* The depth itself cannot be read from here. */
@@ -104,6 +116,7 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 	if (!e)
 		return;
 	event_fill(e, EVENT_ACCEPTED, now, child, tp);
+	e->queued = queued;
 	e->flags = EVENT_FLAG_EXIT_UNSEEN;
 	if (l)
 		e->listener = l->id;

@@ -231,7 +231,11 @@ func (c *counts) forget(w *walks) error {
 	}
 	for _, socket := range sockets {
 		var l tracingListener
-		err := c.coll.Maps[tracingMapListeners].LookupAndDelete(socket, &l)
+		// Both at once is not for hash maps before Linux 5.14.
+		err := c.coll.Maps[tracingMapListeners].Lookup(socket, &l)
+		if err == nil {
+			err = c.coll.Maps[tracingMapListeners].Delete(socket)
+		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue // it was seen after all
 		}
