@@ -138,11 +138,14 @@ func (f *fileFlags) create(out io.Writer, h *recording.Header) (*recordFile, err
 // fileError is an error of a file in one sentence. What a user may not do to
 // files is an error like any other, and nothing of the kernel's (exit code 3).
 func fileError(err error) error {
-	var path *fs.PathError
-	if !errors.As(err, &path) {
+	var (
+		path  *fs.PathError
+		write *recording.WriteError // which says it all
+	)
+	if errors.As(err, &write) || !errors.As(err, &path) {
 		return err
 	}
-	hint := ""
+	var hint string
 	switch {
 	case errors.Is(path.Err, fs.ErrNotExist):
 		hint = ": there is no such file or directory"
