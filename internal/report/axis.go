@@ -3,7 +3,7 @@ package report
 import "time"
 
 // maxColumns is into how many columns the time of a report is cut at most.
-const maxColumns = 240
+const maxColumns = 200
 
 // narrowest is how wide columns are at first: so that, doubled again and again,
 // they become 1/8, 1/4, 1/2, 1, 2, 4 s wide.

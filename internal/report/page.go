@@ -168,8 +168,8 @@ func (p *page) tiles(r *Report) {
 		longest = max(longest, r.Listeners[i].Wait.Max)
 	}
 	about := "connections"
-	if s.Waits.Count() > 0 {
-		about = "half of them within " + ui.Duration(s.Waits.Quantile(0.5))
+	if half := s.Waits.Quantile(0.5); half > 0 {
+		about = "half of them within " + strings.ReplaceAll(ui.Duration(half), " ", "\u00a0")
 	}
 	p.Tiles = []tile{
 		{ui.Count(s.Accepted), "accepted", about, false},
@@ -321,7 +321,7 @@ func (p *page) tables(w words) {
 	at := func(ns int64) cell { return cell{w.clock(ns), float64(ns)} }
 	for i := range r.Stalls[:min(len(r.Stalls), mostPageStalls)] {
 		s := &r.Stalls[i]
-		why := "nobody called accept()"
+		why := w.notCalled()
 		if s.Errno != 0 {
 			why = "accept() failed with " + errnoWords(s.Errno)
 			if who := s.Failing.String(); who != "" {

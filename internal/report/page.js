@@ -155,7 +155,7 @@ function charts() {
     for (let i = from; i <= to; i++) d += `V${Y(v.backlog[i])}H${X(i + 1)}`;
     make("path", {class: "limit", d}, svg);
   }
-  if (limits > 0) make("text", {class: "in", x: L + 6, y: showLimit ? Math.max(Y(limits) - 6, y + 1) : y + 14}, svg, `backlog ${count(limits)}` + (showLimit ? "" : ", far above"));
+  if (limits > 0) make("text", {class: "in", x: L + 6, y: !showLimit ? y + 14 : Y(limits) - y > 16 ? Y(limits) - 6 : Y(limits) + 16}, svg, `backlog ${count(limits)}` + (showLimit ? "" : ", far above"));
   for (const [from, to] of bands) {
     if (T0(to) - T0(from) > 96 && !v.fill) make("text", {class: "stalled", x: T0(from) + 9, y: y + 34}, svg, `stalled ${wait((to - from) * 1000)}`);
   }
@@ -356,7 +356,7 @@ function patience() {
     bar.addEventListener("pointerleave", () => { $("tip").hidden = true; });
   }
   let edge = -1e9;
-  for (let e = Math.floor(lo); e <= hi; e++) for (const m of hi - lo > 3 ? [1] : [1, 2, 5]) {
+  for (let e = Math.floor(lo); e <= hi; e++) for (const m of hi - lo > 3 ? [1] : hi - lo > 1 ? [1, 2, 5] : [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8]) {
     const us = m * 10 ** e, x = X(us);
     if (Math.log10(us) < lo - 1e-9 || Math.log10(us) > hi + 1e-9) continue;
     make("path", {class: "base", d: `M${x} ${T + PH}v5`}, svg);

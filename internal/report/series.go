@@ -49,6 +49,9 @@ func (s *series) to(column int) *Column {
 	if column < len(s.columns) {
 		return &s.columns[column]
 	}
+	if s.columns == nil {
+		s.columns = make([]Column, 0, maxColumns)
+	}
 	for len(s.columns) <= column {
 		c := Column{Depth: s.depth, Backlog: s.backlog}
 		c.full(s.depth, s.backlog)

@@ -245,7 +245,7 @@ func (t *text) stalls() {
 	t.row(stallColumns(), "FROM", "TO", "FOR", "LISTENER", "DEEPEST", "GAVE UP", "REFUSED", "WHY, AND WHAT ENDED IT")
 	for i := range t.r.Stalls[:min(len(t.r.Stalls), t.opt.Most)] {
 		s := &t.r.Stalls[i]
-		why := "nobody called accept(); " + ending(s)
+		why := t.notCalled() + "; " + ending(s)
 		if s.Errno != 0 {
 			why = event.ErrnoName(s.Errno) + " in " + s.Failing.String() + "; " + ending(s)
 		}

@@ -284,6 +284,17 @@ func (w words) listener(l *Listener) []Finding {
 	return all
 }
 
+// notCalled is why nobody accepted, when accept() was not seen to fail.
+func (w words) notCalled() string {
+	if w.r.Header.Mode == restricted {
+		return "whether accept() was called is not seen in mode restricted"
+	}
+	return "no accept() failed, so nobody called it"
+}
+
+// restricted is the mode in which failed accepts and refusals are not counted.
+const restricted = "restricted"
+
 func (w words) stall(l *Listener, s *Stall) string {
 	text := fmt.Sprintf("Nothing was accepted for %s (%s), with up to %s in a queue of %s + 1 places",
 		ui.Duration(s.Length()), w.span(s.From, s.To), counted(uint64(s.Depth), "connection", "connections"), ui.Count(s.Backlog))
@@ -291,7 +302,7 @@ func (w words) stall(l *Listener, s *Stall) string {
 	case s.Errno != 0:
 		text += "; accept() was called and failed"
 	default:
-		text += "; no failed accept() was seen, so nobody called it"
+		text += "; " + w.notCalled()
 	}
 	if owners := l.ownerList(); owners != "" {
 		text += ". " + owners + " should have accepted"
