@@ -85,7 +85,7 @@ func (r *Report) Verdict(zone *time.Location) Verdict {
 	case v.Headline == "" && fine == "":
 		v.Headline = "Nothing happened at " + counted(len(r.Listeners), "listener", "listeners") + " in " + ui.Duration(r.Length()) + "."
 	case v.Headline == "":
-		v.Headline = "Nothing went wrong: " + strings.TrimSuffix(fine, ".") + " in " + ui.Duration(r.Length()) + "."
+		v.Headline = "Nothing went wrong in " + ui.Duration(r.Length()) + ": " + fine
 	case fine != "":
 		v.Findings = append(v.Findings, Finding{FoundFine, "", "Without trouble: " + fine})
 	}
