@@ -236,6 +236,10 @@ func TestQueuedBeforeAttachHasExactAge(t *testing.T) {
 		for i := range 6 {
 			lo := monotonic()
 			c := connect(t, s.addr)
+			// The last ACK of the handshake may be left to ksoftirqd.
+			for must(unix.GetsockoptTCPInfo(s.fd, unix.IPPROTO_TCP, unix.TCP_INFO))(t).Unacked <= uint32(i) {
+				time.Sleep(time.Millisecond)
+			}
 			all = append(all, made{c.local, lo, monotonic()})
 			time.Sleep(20 * time.Millisecond)
 			if i >= 2 {
