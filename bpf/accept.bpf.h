@@ -60,12 +60,7 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 		return;
 	queued = queued_at(tp);
 	now = bpf_ktime_get_ns();
-	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
-		l = listener_of(sk);
-	} else {
-		lost(LOSS_LATE);
-		l = &others;
-	}
+	l = open_listener_of(sk);
 	depth = READ(sk, sk_ack_backlog);
 	waited = wait_us(now, queued);
 	depth_shrunk(l, sk, depth, now);

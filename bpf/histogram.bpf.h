@@ -61,9 +61,7 @@ static __noinline void take_histogram(struct listener *l)
 	if (bpf_map_update_elem(&histogram_of, &id, &slot, BPF_NOEXIST)) {
 		bpf_map_push_elem(&free_histograms, &slot, BPF_ANY);
 		taken = bpf_map_lookup_elem(&histogram_of, &id);
-		if (!taken)
-			return;
-		slot = *taken;
+		slot = taken ? *taken : SHARED_HISTOGRAM;
 	}
 	l->histogram = slot;
 }

@@ -41,6 +41,16 @@ static __always_inline struct listener *listener_of(struct sock *sk)
 	return l ? l : listener_new(sk);
 }
 
+/* A listener may close while a program looks at it: what follows its close is
+ * counted with the others. */
+static __always_inline struct listener *open_listener_of(struct sock *sk)
+{
+	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		return listener_of(sk);
+	lost(LOSS_LATE);
+	return &others;
+}
+
 /* The queue is full with one entry more than the backlog: the kernel tests with
  * > (sk_acceptq_is_full, include/net/sock.h). */
 static __always_inline bool queue_full(struct sock *sk)
@@ -48,11 +58,17 @@ static __always_inline bool queue_full(struct sock *sk)
 	return READ(sk, sk_ack_backlog) > READ(sk, sk_max_ack_backlog);
 }
 
-/* The time that is over; two CPUs that end it at once count it twice. */
+/* The time that is over; two CPUs that end it at once count it twice. It is read
+ * once: one of them clears it. */
 static __always_inline void not_full(struct listener *l, __u64 now)
 {
-	l->full += now - l->full_since;
+	__u64 since = l->full_since;
+
+	barrier_var(since);
+	if (!since)
+		return;
 	l->full_since = 0;
+	l->full += now - since;
 }
 
 /* An entry was added, or a walk looks. listen() may have changed the backlog. */
@@ -90,8 +106,7 @@ static __always_inline void listener_closed(struct sock *sk)
 		return;
 	id = l->id;
 	l->depth = 0;
-	if (l->full_since)
-		not_full(l, bpf_ktime_get_ns());
+	not_full(l, bpf_ktime_get_ns());
 	if (bpf_map_push_elem(&closed, l, BPF_ANY)) {
 		lost(LOSS_CLOSED_FULL);
 		drop_histogram(l);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
 /* A connection is refused because the queue is full: at its SYN, which is then
  * dropped, or at the last ACK of its handshake, when its client believes to be
- * connected. Both are counted where the kernel counts ListenOverflows, and what
+ * connected. Both are counted where the kernel counts ListenOverflows
+ * (but for SYNs that it drops before, because there are too many handshakes), and what
  * a client sends again counts again. These run for every connection of the
  * host, so the test for a full queue comes first. */
 #ifndef ACCEPTWATCH_OVERFLOW_H
@@ -93,7 +94,7 @@ static __always_inline void handle_syn(struct sock *sk, struct sk_buff *skb)
 		read_ends(&ends, skb);
 	if (!wanted_packet(sk, &ends, skb))
 		return;
-	l = listener_of(sk);
+	l = open_listener_of(sk);
 	__sync_fetch_and_add(&l->overflow_syn, 1);
 	e = overflow_begin(l, sk);
 	if (!e)
@@ -123,7 +124,7 @@ static __always_inline void handle_last_ack(struct sock *sk, struct request_sock
 
 	if (!queue_full(sk) || !wanted_request(sk, req))
 		return;
-	l = listener_of(sk);
+	l = open_listener_of(sk);
 	__sync_fetch_and_add(&l->overflow_ack, 1);
 	e = overflow_begin(l, sk);
 	if (!e)

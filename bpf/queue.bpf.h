@@ -25,7 +25,7 @@ static __always_inline void handle_enqueue(struct sock *sk, struct sock *child,
 	 * the compiler did not inline it: handle_migrate counts it. */
 	if (READ(child, __sk_common.skc_state) != TCP_SYN_RECV)
 		return;
-	l = listener_of(sk);
+	l = open_listener_of(sk);
 	if (carrier == CARRIER_HASHDANCE)
 		__sync_fetch_and_add(&l->enqueued_hashdance, 1);
 	else

@@ -24,6 +24,22 @@ func identify(e *event.Event) identity {
 	}
 }
 
+// identify finds the identity of a connection that may be in the set. A subflow
+// of MPTCP forgets its peer's port when it is reset (tcp_disconnect,
+// net/ipv4/tcp.c), and is known by when it was queued.
+func (s *deadSet) identify(e *event.Event) identity {
+	id := identify(e)
+	if id.peerPort != 0 || id.queued == 0 {
+		return id
+	}
+	for known := range s.index {
+		if known.queued == id.queued && known.netns == id.netns && known.local == id.local && known.localPort == id.localPort {
+			return known
+		}
+	}
+	return id
+}
+
 func as16(a netip.Addr) [16]byte {
 	if !a.IsValid() {
 		return [16]byte{}

@@ -42,7 +42,7 @@ func (t *Table) tell(e *event.Event) {
 
 // mark notes that a connection is dead.
 func (t *Table) mark(e *event.Event, emit func(*event.Event)) bool {
-	id := identify(e)
+	id := t.dead.identify(e)
 	if t.dead.left(&id, e.Time) {
 		return false
 	}
@@ -81,7 +81,7 @@ func (t *Table) mark(e *event.Event, emit func(*event.Event)) bool {
 // programs on state changes miss some runs, and rings overflow: accept looks
 // at the state again.
 func (t *Table) acceptedDead(e *event.Event, m *member, emit func(*event.Event)) {
-	id := identify(e)
+	id := t.dead.identify(e)
 	i := t.dead.find(&id)
 	if i == 0 && (!e.State.Dead() || t.dead.left(&id, e.Time)) {
 		return
@@ -99,7 +99,8 @@ func (t *Table) acceptedDead(e *event.Event, m *member, emit func(*event.Event))
 		known == e.State || !e.State.Dead() || known == event.Close {
 		return
 	}
-	if known == 0 && !t.wouldKnow(e, m) {
+	// What found no room among the dead was told, and is not known.
+	if known == 0 && (t.dead.refused > 0 || !t.wouldKnow(e, m)) {
 		return
 	}
 	if e.State == event.CloseWaited {

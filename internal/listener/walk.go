@@ -107,7 +107,7 @@ func (t *Table) queued(e *event.Event, emit func(*event.Event)) {
 	} else if t.dead.len() > 0 {
 		// The subflow of an MPTCP connection stays ESTABLISHED when the
 		// connection does not.
-		id := identify(e)
+		id := t.dead.identify(e)
 		if i := t.dead.find(&id); i != 0 {
 			t.dead.heard(i, e.Time)
 		}
@@ -119,7 +119,7 @@ func (t *Table) queued(e *event.Event, emit func(*event.Event)) {
 
 // queuedDead compares a dead entry with what is known of it.
 func (t *Table) queuedDead(e *event.Event, m *member, atAttach bool, emit func(*event.Event)) {
-	id := identify(e)
+	id := t.dead.identify(e)
 	if t.dead.left(&id, e.Time) {
 		return
 	}
@@ -148,17 +148,15 @@ func (t *Table) queuedDead(e *event.Event, m *member, atAttach bool, emit func(*
 			t.dead.slab[i].atAttach = true
 		}
 		return
-	case !t.wouldKnow(e, m):
+	case i == 0 || !t.wouldKnow(e, m):
 		return
 	}
 	kind := event.CloseWait
 	if e.State == event.Close {
 		kind = event.Reset
 	}
-	if i != 0 {
-		t.dead.slab[i].recoveredFIN = kind == event.CloseWait
-		t.dead.slab[i].recoveredRST = kind == event.Reset
-	}
+	t.dead.slab[i].recoveredFIN = kind == event.CloseWait
+	t.dead.slab[i].recoveredRST = kind == event.Reset
 	t.recover(e, kind, e.Depth, emit)
 }
 

@@ -165,19 +165,7 @@ func loadEmpty(p *Plan) (*loaded, error) {
 		}
 		return empty, nil
 	}}
-	spec, err := l.spec(p.Mode.object())
-	if err != nil {
-		return nil, err
-	}
-	var wanted []string
-	for _, h := range p.hooks {
-		if !h.apart(p.Mode) {
-			wanted = append(wanted, h.program)
-		}
-	}
-	keepPrograms(spec, wanted...)
-	l.Collection, err = ebpf.NewCollection(spec)
-	return l, err
+	return l, l.loadTogether(p)
 }
 
 // measure makes the connections one at a time and returns the median of their

@@ -85,6 +85,32 @@ func blockedInAccept(inodes map[uint32]struct{}) (threads []owner.Thread, uninsp
 	return threads, report.Denied + inside.Denied, err
 }
 
+// pruneCalls forgets in mode kprobe the calls of threads that are gone: a thread
+// leaves its last one there if that took nothing, or its return was missed.
+func (t *Tracer) pruneCalls(now time.Time) error {
+	if t.plan.Mode != Kprobe || now.Sub(t.pruned) < pruneEvery {
+		return nil
+	}
+	t.pruned = now
+	for _, name := range []string{probingMapAccepting, probingMapAcceptCalls} {
+		var gone []uint32
+		var tid uint32
+		var call uint64
+		calls := t.coll.Maps[name]
+		for it := calls.Iterate(); it.Next(&tid, &call); {
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d", tid)); errors.Is(err, fs.ErrNotExist) {
+				gone = append(gone, tid)
+			}
+		}
+		for _, tid := range gone {
+			if err := calls.Delete(tid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("forget a call of thread %d: %w", tid, err)
+			}
+		}
+	}
+	return nil
+}
+
 func (b *blockedThreads) empty() bool { return len(b.left) == 0 }
 
 // prune forgets the threads that the programs took out, those that ended, and

@@ -56,6 +56,7 @@ func (t *Tracer) runCanary() Canary {
 	c := Canary{Mode: t.plan.Mode}
 	fired, err := t.canaryConnection()
 	if c.Err = err; err != nil {
+		t.counts.unproven = true
 		t.plan.Limits = append(t.plan.Limits, fmt.Sprintf("the hooks are not proven to be live: a connection to %s failed: %v", canaryAddr(), c.Err))
 		return c
 	}

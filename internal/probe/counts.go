@@ -28,6 +28,7 @@ const (
 type counts struct {
 	coll         *ebpf.Collection
 	onlyQueueAdd bool // both carriers see the same connections
+	unproven     bool // perhaps they do
 	waits        map[uint64]*harvested
 	shared       *harvested
 	harvestedAt  time.Time
@@ -101,9 +102,12 @@ func (c *counts) read(waits bool) (*listener.Sample, error) {
 }
 
 func (c *counts) counted(l *tracingListener) listener.Counted {
-	enqueued := l.EnqueuedQueueAdd
-	if !c.onlyQueueAdd {
-		enqueued += l.EnqueuedHashdance
+	enqueued := l.EnqueuedQueueAdd + l.EnqueuedHashdance
+	switch {
+	case c.onlyQueueAdd:
+		enqueued = l.EnqueuedQueueAdd
+	case c.unproven:
+		enqueued = max(l.EnqueuedQueueAdd, l.EnqueuedHashdance)
 	}
 	full := l.Full
 	if l.FullSince != 0 {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -62,21 +63,51 @@ func (t *Tracer) acceptErrors() ([]listener.AcceptError, error) {
 	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return nil, fmt.Errorf("read failed accepts: %w", err)
 	}
-	return list, nil
+	return list, t.forgetEnded(list)
+}
+
+// forgetEnded takes out the failures of processes that have ended, once they
+// are in a sample: it needs not mention them again.
+func (t *Tracer) forgetEnded(told []listener.AcceptError) error {
+	now := time.Now()
+	if now.Sub(t.forgot) < pruneEvery {
+		return nil
+	}
+	t.forgot = now
+	ended := map[uint32]bool{}
+	for _, f := range told {
+		if _, known := ended[f.PID]; !known {
+			_, err := os.Stat(fmt.Sprintf("/proc/%d", f.PID))
+			ended[f.PID] = errors.Is(err, fs.ErrNotExist)
+		}
+	}
+	var key tracingAcceptErrorKey
+	var f tracingAcceptError
+	var gone []tracingAcceptErrorKey
+	for it := t.coll.Maps[tracingMapAcceptErrors].Iterate(); it.Next(&key, &f); {
+		if ended[key.Pid] {
+			gone = append(gone, key)
+		}
+	}
+	for _, key := range gone {
+		delete(t.failed, key)
+		if err := t.coll.Maps[tracingMapAcceptErrors].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget the failed accepts of process %d: %w", key.Pid, err)
+		}
+	}
+	return nil
 }
 
 // placeOf finds the listener by the inode of its socket, or by the process's
 // descriptor. What is found is kept: the process may end.
 func (t *Tracer) placeOf(key tracingAcceptErrorKey) (place, error) {
-	if at, ok := t.failed[key]; ok {
-		return at, nil
-	}
+	had, found := t.failed[key]
 	inode := key.Inode
 	if inode == 0 {
 		link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", key.Pid, key.Fd))
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
-			return place{}, nil
+			return had, nil
 		case err != nil:
 			return place{}, fmt.Errorf("look at descriptor %d of process %d: %w", key.Fd, key.Pid, err)
 		}
@@ -84,6 +115,9 @@ func (t *Tracer) placeOf(key tracingAcceptErrorKey) (place, error) {
 			t.failed[key] = place{foreign: true}
 			return t.failed[key], nil
 		}
+	}
+	if found && had.inode == inode {
+		return had, nil
 	}
 	at := place{inode: inode, foreign: true}
 	err := t.counts.eachListener(func(l *tracingListener) error {

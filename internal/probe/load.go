@@ -44,26 +44,15 @@ func load(p *Plan, o *Options, existing int) (*loaded, error) {
 		read[from] = spec
 		return spec.Copy(), nil
 	}}
-	spec, err := l.spec(p.Mode.object())
-	if err != nil {
-		return nil, err
-	}
-	var wanted []string
-	for _, h := range p.hooks {
-		if !h.apart(p.Mode) {
-			wanted = append(wanted, h.program)
-		}
-	}
-	if p.walk != "" {
-		wanted = append(wanted, p.walk)
-	}
-	keepPrograms(spec, wanted...)
 	// Maps are charged to the limit on locked memory before Linux 5.11.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lift the limit on locked memory, which holds maps before Linux 5.11: %w; run it with sudo", err)
 	}
-	if l.Collection, err = ebpf.NewCollection(spec); err != nil {
-		return nil, explainLoad(err)
+	if err := l.loadTogether(p); err != nil {
+		p.single = true
+		if err := l.loadTogether(p); err != nil {
+			return nil, explainLoad(err)
+		}
 	}
 	for slot := firstHistogram; slot < size.histograms; slot++ {
 		if err := l.Maps[tracingMapFreeHistograms].Put(nil, slot); err != nil {
@@ -72,6 +61,31 @@ func load(p *Plan, o *Options, existing int) (*loaded, error) {
 		}
 	}
 	return l, nil
+}
+
+// loadTogether loads all that is not loaded apart.
+func (l *loaded) loadTogether(p *Plan) error {
+	spec, err := l.spec(p.Mode.object())
+	if err != nil {
+		return err
+	}
+	keepPrograms(spec, p.together()...)
+	l.Collection, err = ebpf.NewCollection(spec)
+	return err
+}
+
+// together are the programs that are not loaded apart.
+func (p *Plan) together() []string {
+	var names []string
+	for _, h := range p.hooks {
+		if !p.apart(&h) {
+			names = append(names, h.program)
+		}
+	}
+	if p.walk != "" {
+		names = append(names, p.walk)
+	}
+	return names
 }
 
 // loadApart loads one program, with the maps that are there.
@@ -188,7 +202,7 @@ func attach(p *Plan, l *loaded) ([]attached, error) {
 		if h.forMPTCP {
 			continue
 		}
-		a, err := l.attach(p.Mode, h)
+		a, err := l.attach(p, h)
 		switch {
 		case err == nil:
 			links = append(links, a)
@@ -203,11 +217,11 @@ func attach(p *Plan, l *loaded) ([]attached, error) {
 
 // attach puts one hook in place, by the first way that works; the error is that
 // of the last one.
-func (l *loaded) attach(m Mode, h hook) (attached, error) {
+func (l *loaded) attach(p *Plan, h hook) (attached, error) {
 	var last error
 	for _, w := range append([]way{h.way}, h.others...) {
 		prog := l.Programs[w.program]
-		if h.apart(m) {
+		if p.apart(&h) {
 			if prog, last = l.loadApart(w); last != nil {
 				continue
 			}

@@ -23,8 +23,8 @@ func (t *Tracer) losses() []listener.Loss {
 		add(what, text, count)
 	}
 	add("undecoded", "records of the event buffer were not understood", t.undecoded)
-	add("recursion_misses", "runs of a program were skipped because it was interrupted by itself; a walk of the queues repairs what they would have shown", t.recursionMisses())
-	add("kprobe_misses", "runs of a kprobe were skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs what they would have shown", t.kprobeMisses())
+	add("recursion_misses", "runs of a program were skipped because it was interrupted by itself; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.recursionMisses())
+	add("kprobe_misses", "runs of a kprobe were skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.kprobeMisses())
 	if t.mptcpErr != nil {
 		add("mptcp_hook", fmt.Sprintf("MPTCP clients that hang up in a queue are noticed by walks only: the hook on their sockets cannot be attached (%v)", t.mptcpErr), 1)
 	}
@@ -48,7 +48,7 @@ func lossWords(kind tracingLoss) (what, text string) {
 	case tracingLossLOSS_HISTOGRAMS_OUT:
 		return "histograms_out", "listeners share one histogram of waits, because there are more than the memory for them allows"
 	case tracingLossLOSS_LATE:
-		return "late_accepts", "accepts returned after their listener had closed: counted together"
+		return "late", "accepts and refusals came after their listener had closed: counted together"
 	case tracingLossLOSS_ACCEPTING_FULL:
 		return "accepting_full", "accepts by threads beyond the number kept: tied to the address only"
 	case tracingLossLOSS_ERRORS_FULL:

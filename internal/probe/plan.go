@@ -64,7 +64,9 @@ type hook struct {
 
 // apart says that the hook's programs are loaded one by one: the kernel may
 // refuse one, or it is of the other object than the mode's.
-func (h *hook) apart(m Mode) bool { return h.object != m.object() || len(h.others) > 0 }
+func (p *Plan) apart(h *hook) bool {
+	return h.object != p.Mode.object() || len(h.others) > 0 || p.single && h.optional
+}
 
 // object is where most programs of the mode are.
 func (m Mode) object() object {
@@ -100,6 +102,9 @@ type Plan struct {
 	walk   string // program of the socket iterator; empty: none works
 	// probeRead says that programs may use bpf_probe_read_kernel.
 	probeRead bool
+	// single says that the kernel refused the programs together: those that
+	// are optional are loaded one by one.
+	single bool
 }
 
 // Hooks lists the kernel functions that the plan attaches to, with the role of
@@ -257,7 +262,9 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 	}
 	p.addMigration(f, hook{way: entry(probingProgMigrateKprobe)}, hook{way: exit(probingProgMigrateKretprobe)})
 	p.addMPTCP(f)
-	p.Limits = append(p.Limits, "a kprobe that another probe interrupts is skipped: what was missed is counted where the kernel counts it")
+	p.Limits = append(p.Limits,
+		"a kprobe that another probe interrupts is skipped: what was missed is counted where the kernel counts it",
+		"failed accepts are missed while many threads of the host block in accept() (ten, or two for each CPU)")
 	return p, nil
 }
 

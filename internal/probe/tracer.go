@@ -49,6 +49,8 @@ type Tracer struct {
 	mptcpErr         error // its hook could not be attached
 	walks            walks
 	failed           failedAccepts
+	forgot           time.Time // when ended processes and threads were looked for
+	pruned           time.Time // the same, of threads in calls of accept()
 	sampler          *sampler // restricted mode only
 	counts           counts
 }
@@ -62,6 +64,9 @@ func Open(o Options) (*Tracer, error) {
 	}
 	if o.skip != nil {
 		plan.hooks = slices.DeleteFunc(plan.hooks, func(h hook) bool { return o.skip(&h) })
+	}
+	if o.Filter.Cgroup != 0 && !plan.probeRead {
+		return nil, fmt.Errorf("filter by cgroup: it needs bpf_probe_read_kernel, which this host refuses (lockdown=confidentiality); choose listeners by --port, --pid or --comm: %w", ErrUnsupported)
 	}
 	existing := countListeners()
 	coll, err := load(plan, &o, existing)
@@ -120,6 +125,9 @@ func (t *Tracer) Read(fn func(*event.Event)) error {
 	if t.sampler != nil {
 		return t.readSampled(fn)
 	}
+	if err := t.pruneCalls(time.Now()); err != nil {
+		return err
+	}
 	if t.blocked != nil {
 		if err := t.blocked.prune(time.Now()); err != nil {
 			return err
@@ -176,7 +184,7 @@ func (t *Tracer) followMPTCP() {
 		if !h.forMPTCP {
 			continue
 		}
-		a, err := t.coll.attach(t.plan.Mode, h)
+		a, err := t.coll.attach(t.plan, h)
 		if err != nil {
 			t.mptcpErr = err
 			continue
