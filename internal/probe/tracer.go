@@ -51,7 +51,7 @@ type Tracer struct {
 	failed           failedAccepts
 	forgot           time.Time // when ended processes and threads were looked for
 	pruned           time.Time // the same, of threads in calls of accept()
-	sampler          *sampler // restricted mode only
+	sampler          *sampler  // restricted mode only
 	counts           counts
 }
 
