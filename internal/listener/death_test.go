@@ -37,6 +37,9 @@ func TestMissedDeathsAreRecovered(t *testing.T) {
 		{"alive", []step{accept(200, est)}, nil},
 		{"FIN seen", []step{death(event.CloseWait, 150, news, 0), accept(200, fin)}, nil},
 		{"RST seen", []step{death(event.Reset, 150, news, 0), accept(200, rst)}, nil},
+		{"RST seen, after which MPTCP forgets the peer", []step{death(event.Reset, 150, news, 0),
+			func(s *story) { s.walk(1, 170, "0.0.0.0:8000", 1, 0, entry(100, 0, rst)) },
+			func(s *story) { s.accept(1, 200, 100, 0, rst, 0) }}, nil},
 		{"FIN and RST seen", []step{death(event.CloseWait, 150, news, 0), death(event.Reset, 160, news, event.AfterFIN), accept(200, rst)}, nil},
 		{"FIN missed, accept shows it", []step{accept(200, fin)}, []string{"200 ms close_wait 7 recovered"}},
 		{"RST missed, accept shows it", []step{accept(200, rst)}, []string{"200 ms reset 7 recovered"}},
@@ -194,5 +197,18 @@ func TestTooManyDeadAreALoss(t *testing.T) {
 	l := s.table.Losses()
 	if s.table.dead.len() != 10 || len(l) != 1 || l[0].What != "dead_not_tracked" || l[0].Count != 15 {
 		t.Errorf("%d, %+v", s.table.dead.len(), l)
+	}
+	// Walks find them again, and count none twice.
+	var queue []event.Event
+	for i := range int64(25) {
+		queue = append(queue, entry(100+i, 7, event.CloseWaited))
+	}
+	for at := range int64(3) {
+		s.walk(1, 200+at, "0.0.0.0:8000", 25, 0, queue...)
+	}
+	s.sample(second, []Counted{{ID: 1, Key: key("0.0.0.0:8000"), Family: 2, Depth: 25}},
+		AtAddress{Key: key("127.0.0.1:8000"), CloseWait: 25})
+	if r := s.row("0.0.0.0:8000"); r.CloseWait != 25 {
+		t.Errorf("%d counted, want 25", r.CloseWait)
 	}
 }
