@@ -90,7 +90,13 @@ func withoutFiles(t *testing.T, fn func()) {
 	had := must(os.ReadFile(limit))(t)
 	set := must(os.OpenFile(limit, os.O_WRONLY, 0))(t)
 	defer set.Close()
-	defer func() { must(set.Write(had))(t) }()
+	// A write that does not begin at 0 changes nothing (sysctl_writes_strict).
+	defer func() {
+		must(set.WriteAt(had, 0))(t)
+		if now := must(os.ReadFile(limit))(t); string(now) != string(had) {
+			t.Errorf("%s is %s, and was %s", limit, now, had)
+		}
+	}()
 	check(t, onNewThread(func() error {
 		must(set.Write([]byte("0")))(t)
 		var none [2]unix.CapUserData
