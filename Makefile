@@ -15,8 +15,11 @@ MODES ?= fentry,kprobe,restricted
 SOAK ?= 1
 # The whole program, which is slower to test under emulation, in its best mode.
 PROGRAM_MODES ?= fentry
-# Servers of the real world are tested on the oldest and the newest kernel.
-SERVER_KERNELS ?= 5.10,7.x
+# On the oldest and the newest kernel everything is tested, real servers too; on
+# those between the core of the probe's tests, and the program. make soak runs
+# the rest.
+EDGE_KERNELS ?= 5.10,7.x
+MIDDLE_KERNELS ?= 6.1,6.12
 # On arm64 the core of the probe's tests is run, where it has no trampolines: 6.1.
 ARM64 ?= arm64-6.1
 ARM64_MODES ?= kprobe
@@ -76,21 +79,24 @@ test-race: race-needs unit-needs ## The same with the race detector
 
 .PHONY: test-kernels
 test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
-	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(KERNELS) -j $(JOBS) --timeout 40m ./internal/probe
+	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
+	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)'
 	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS),nginx,haproxy,redis-server,java --file $$($(GO) tool -n pprof):/bin/pprof \
-		-k $(SERVER_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
+		-k $(EDGE_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
 	ACCEPTWATCH_MODES=$(ARM64_MODES) $(VMRUN) test -k $(ARM64) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)'
 
 TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
 CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves
+NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 
 .PHONY: soak
-soak: build vm-needs ## What must not grow: a million connections, 20,000 listeners, a thousand attaches; takes hours
+soak: build vm-needs ## All tests on the kernels between; what must not grow: a million connections, 20,000 listeners, a thousand attaches; takes hours
+	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) ACCEPTWATCH_SOAK=$(SOAK) $(VMRUN) test -k $(KERNELS) --tags soak --timeout 10h ./internal/probe -- \
 		-run 'TestAttachingA|TestTwentyThousand|TestAMillion' -timeout 10h
 
