@@ -15,14 +15,13 @@ import (
 
 // Bounds of what is kept.
 const (
-	maxPlaces    = 2048 // bound addresses with a timeline
-	maxQueues    = 1 << 16
-	mostStalls   = 500
-	mostLongest  = 50
-	mostDamage   = 16
-	maxClocks    = 4096
-	maxInodes    = 1 << 16
-	maxAcceptors = 32 // processes of one bound address
+	maxPlaces   = 2048 // bound addresses with a timeline
+	maxQueues   = 1 << 16
+	mostStalls  = 500
+	mostLongest = 50
+	mostDamage  = 16
+	maxClocks   = 4096
+	maxInodes   = 1 << 16
 )
 
 // place is what is collected of one bound address.
@@ -32,8 +31,6 @@ type place struct {
 	series         series
 	patience       patience
 	recorded       uint64 // accepted
-	acceptors      []Acceptor
-	acceptor       int // index of the last one
 	// Counts of events, and what they were at the last accept.
 	dead, overflow, deadThen, overflowThen uint64
 }
@@ -225,28 +222,6 @@ func (c *collector) accepted(e *event.Event, column int) {
 	if known {
 		own.Waits.add(wait)
 	}
-	if e.PID != 0 {
-		p.acceptedBy(e, wait)
-	}
-}
-
-func (p *place) acceptedBy(e *event.Event, wait time.Duration) {
-	i := p.acceptor
-	if i >= len(p.acceptors) || p.acceptors[i].PID != e.PID {
-		i = slices.IndexFunc(p.acceptors, func(a Acceptor) bool { return a.PID == e.PID })
-		if i < 0 && len(p.acceptors) < maxAcceptors {
-			i = len(p.acceptors)
-			p.acceptors = append(p.acceptors, Acceptor{PID: e.PID, Comm: e.Comm})
-		}
-		if i < 0 { // the last one is that of all others
-			i = len(p.acceptors) - 1
-			p.acceptors[i].PID, p.acceptors[i].Comm = 0, event.Comm{}
-		}
-		p.acceptor = i
-	}
-	a := &p.acceptors[i]
-	a.Count++
-	a.Longest = max(a.Longest, wait)
 }
 
 // died takes a client that gave up. One whose FIN came before its RST has done

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -130,10 +129,6 @@ func (c *collector) listener(row listener.Row, last int) Listener {
 	l.Timeline = c.timeline(&p.series)
 	l.Patience = p.patience.result()
 	l.Recorded = p.recorded
-	l.Acceptors = p.acceptors
-	slices.SortFunc(l.Acceptors, func(a, b Acceptor) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.PID, b.PID))
-	})
 	if w := &l.Wait; w.Count == 0 && p.recorded > 0 {
 		l.OwnWaits = true
 		h := p.series.waits()

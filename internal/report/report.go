@@ -46,19 +46,10 @@ type Listener struct {
 	Patience Patience
 	// Recorded is how many of Accepted were recorded one by one, which the
 	// Timeline is of.
-	Recorded  uint64
-	Acceptors []Acceptor // the most connections first
+	Recorded uint64
 	// OwnWaits says that Wait is of the recorded events, within 12 %, because the
 	// trace has no histogram of all.
 	OwnWaits bool
-}
-
-// Acceptor is a process that accepted.
-type Acceptor struct {
-	PID     uint32 // 0: of further processes
-	Comm    event.Comm
-	Count   uint64 // connections
-	Longest time.Duration
 }
 
 // Stall is a time in which a queue had entries and nobody accepted.
