@@ -26,7 +26,6 @@ struct accept_error_key {
 struct accept_error {
 	__u64 count;
 	__u64 last;	 /* ns */
-	__u64 reported;	 /* of count: in events */
 	__u64 report_at; /* ns: when the next event is due */
 	__u64 listener;	 /* id; 0: not known */
 	__u8 addr[16];
@@ -113,7 +112,7 @@ static __always_inline void accept_failed(struct sock *sk, int fd, __u32 inode, 
 	struct accept_error_key key = {};
 	struct accept_error *f;
 	struct event *e;
-	__u64 now, count;
+	__u64 now;
 
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	key.fd = fd;
@@ -139,9 +138,11 @@ static __always_inline void accept_failed(struct sock *sk, int fd, __u32 inode, 
 	e->netns = f->netns;
 	e->ifindex = f->ifindex;
 	e->depth_at_entry = fd;
-	count = f->count;
-	e->unread = count - f->reported;
-	f->reported = count;
+	e->unread = f->count;
+	if (sk && f->listener) {
+		e->depth = READ(sk, sk_ack_backlog);
+		e->backlog = READ(sk, sk_max_ack_backlog);
+	}
 	e->inode = inode;
 	e->error = error;
 	e->kind = EVENT_ACCEPT_ERROR;

@@ -53,7 +53,7 @@ struct event {
 			       * ACCEPT_ERROR: the descriptor given to accept() */
 	__u32 backlog;	      /* limit of the queue */
 	__u32 unread;	      /* bytes received and not read;
-			       * ACCEPT_ERROR: failures like it since the last event */
+			       * ACCEPT_ERROR: failures like it so far */
 	__u32 pid;	      /* of the acceptor: process, */
 	__u32 tid;	      /* thread, */
 	__u32 inode;	      /* LISTENER, ACCEPT_ERROR: inode of the listening socket */

@@ -31,6 +31,9 @@ var (
 // come out as IPv4: that the socket is IPv6 is in Family. It allocates only to
 // make an error; after an error, e holds nothing of use.
 //
+// Repeats of a failed accept() is what the field holds: of the kernel's events,
+// all failures like it so far.
+//
 // The flags that only user space sets are read from the low byte of the
 // reserved field, in which the kernel writes 0 and Append the flags.
 func Decode(raw []byte, e *Event) error {

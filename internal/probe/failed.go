@@ -19,8 +19,39 @@ import (
 // the socket by it if it may read the kernel's memory. Where that is refused,
 // the program leaves the family 0, and the socket is found here.
 
-// failedAccepts are the places that were found for failures without one.
-type failedAccepts map[tracingAcceptErrorKey]place
+// failedAccepts is what is known of failures besides the kernel's counts of them.
+type failedAccepts struct {
+	places map[tracingAcceptErrorKey]place  // found for those that came without
+	told   map[tracingAcceptErrorKey]uint32 // the count that an event told of last
+}
+
+func newFailedAccepts() failedAccepts {
+	return failedAccepts{map[tracingAcceptErrorKey]place{}, map[tracingAcceptErrorKey]uint32{}}
+}
+
+func (f failedAccepts) forget(key tracingAcceptErrorKey) {
+	delete(f.places, key)
+	delete(f.told, key)
+}
+
+// sinceLast makes of the count of all failures so far, which an event comes
+// with, that of those since the last event. Events of two CPUs may come in the
+// wrong order: it is false for one that tells nothing new.
+func (f failedAccepts) sinceLast(e *event.Event) bool {
+	key := errorKeyOf(e)
+	fresh := int32(e.Repeats - f.told[key]) // which wraps
+	if fresh <= 0 {
+		return false
+	}
+	f.told[key] = e.Repeats
+	e.Repeats = uint32(fresh)
+	return true
+}
+
+// errorKeyOf is the key that the kernel counts the failure under.
+func errorKeyOf(e *event.Event) tracingAcceptErrorKey {
+	return tracingAcceptErrorKey{Pid: e.PID, Fd: e.FD, Inode: e.Inode, Error: uint32(e.Errno)}
+}
 
 // place is where accept() failed.
 type place struct {
@@ -90,7 +121,7 @@ func (t *Tracer) forgetEnded(told []listener.AcceptError) error {
 		}
 	}
 	for _, key := range gone {
-		delete(t.failed, key)
+		t.failed.forget(key)
 		if err := t.coll.Maps[tracingMapAcceptErrors].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("forget the failed accepts of process %d: %w", key.Pid, err)
 		}
@@ -101,7 +132,7 @@ func (t *Tracer) forgetEnded(told []listener.AcceptError) error {
 // placeOf finds the listener by the inode of its socket, or by the process's
 // descriptor. What is found is kept: the process may end.
 func (t *Tracer) placeOf(key tracingAcceptErrorKey) (place, error) {
-	had, found := t.failed[key]
+	had, found := t.failed.places[key]
 	inode := key.Inode
 	if inode == 0 {
 		link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", key.Pid, key.Fd))
@@ -112,8 +143,8 @@ func (t *Tracer) placeOf(key tracingAcceptErrorKey) (place, error) {
 			return place{}, fmt.Errorf("look at descriptor %d of process %d: %w", key.Fd, key.Pid, err)
 		}
 		if _, err := fmt.Sscanf(link, "socket:[%d]", &inode); err != nil {
-			t.failed[key] = place{foreign: true}
-			return t.failed[key], nil
+			t.failed.places[key] = place{foreign: true}
+			return t.failed.places[key], nil
 		}
 	}
 	if found && had.inode == inode {
@@ -128,15 +159,27 @@ func (t *Tracer) placeOf(key tracingAcceptErrorKey) (place, error) {
 		return nil
 	})
 	if err == nil && !at.foreign {
-		t.failed[key] = at
+		t.failed.places[key] = at
 	}
 	return at, err
+}
+
+// acceptFailed completes the event of a failed accept(). It reports false if it
+// is none to tell of.
+func (t *Tracer) acceptFailed(e *event.Event) (bool, error) {
+	if !t.failed.sinceLast(e) {
+		return false, nil
+	}
+	if e.Local.IsValid() {
+		return true, nil
+	}
+	return t.locate(e)
 }
 
 // locate fills in where an accept() failed. It reports false if that was at no
 // listener that is traced; if it cannot be known any more, it stays empty.
 func (t *Tracer) locate(e *event.Event) (bool, error) {
-	at, err := t.placeOf(tracingAcceptErrorKey{Pid: e.PID, Fd: e.FD, Inode: e.Inode, Error: uint32(e.Errno)})
+	at, err := t.placeOf(errorKeyOf(e))
 	if err != nil || at.foreign {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,12 +76,65 @@ func TestFailedAcceptsAreCountedByErrno(t *testing.T) {
 			if e.Errno != uint16(c.errno) || e.PID != uint32(os.Getpid()) || e.FD != int32(s.fd) || e.Repeats == 0 || e.ListenerID != id {
 				t.Errorf("%v: got errno %d pid %d fd %d repeats %d listener %d", c.errno, e.Errno, e.PID, e.FD, e.Repeats, e.ListenerID)
 			}
+			if id != 0 && (e.Depth != 1 || e.Backlog != 8) {
+				t.Errorf("%v: the queue has %d, backlog %d; want 1, 8", c.errno, e.Depth, e.Backlog)
+			}
 			got := acceptErrorsAt(t, tr, s)
 			if len(got) != 1 || got[0].Count != tries || got[0].Errno != uint16(c.errno) || got[0].PID != uint32(os.Getpid()) || got[0].Comm != e.Comm {
 				t.Errorf("%v: counted %+v, want %d failures", c.errno, got, tries)
 			}
 		}
 	}, Fentry, Kprobe)
+}
+
+// Several threads that fail at once make events that add up to no more than the
+// failures there were.
+func TestFailuresOfManyThreadsAreToldOnce(t *testing.T) {
+	everyMode(t, func(t *testing.T, m Mode) {
+		s := listen(t, "127.0.0.1:0", 8)
+		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
+		var failing sync.WaitGroup
+		var stop atomic.Bool
+		var events []event.Event
+		withoutDescriptors(t, func() {
+			for range 4 {
+				failing.Go(func() {
+					for !stop.Load() {
+						unix.Accept4(s.fd, 0)
+					}
+				})
+			}
+			events = readUntil(t, tr, has(3, s.addr, event.AcceptError))
+			stop.Store(true)
+			failing.Wait()
+		})
+		told := uint64(0)
+		for _, e := range only(events, s.addr, event.AcceptError) {
+			if e.Repeats == 0 {
+				t.Errorf("an event tells of no failure: %+v", e)
+			}
+			told += uint64(e.Repeats)
+		}
+		if got := acceptErrorsAt(t, tr, s); len(got) != 1 || told > got[0].Count || told < 3 {
+			t.Errorf("events tell of %d failures, counted %+v", told, got)
+		}
+	}, Fentry, Kprobe)
+}
+
+func TestRepeatsAreThoseSinceTheLastEvent(t *testing.T) {
+	failed := newFailedAccepts()
+	for i, c := range []struct{ fd, count, want uint32 }{
+		{3, 1, 1}, {3, 500, 499}, {3, 400, 0}, {4, 7, 7}, {3, 501, 1}, {3, 501, 0},
+	} {
+		e := event.Event{Kind: event.AcceptError, PID: 9, FD: int32(c.fd), Errno: 24, Repeats: c.count}
+		if news := failed.sinceLast(&e); news != (c.want != 0) || news && e.Repeats != c.want {
+			t.Errorf("%d: %v, %d repeats; want %d", i, news, e.Repeats, c.want)
+		}
+	}
+	failed.forget(tracingAcceptErrorKey{Pid: 9, Fd: 3, Error: 24})
+	if e := (event.Event{PID: 9, FD: 3, Errno: 24, Repeats: 2}); !failed.sinceLast(&e) || e.Repeats != 2 {
+		t.Errorf("after it was forgotten: %d repeats, want 2", e.Repeats)
+	}
 }
 
 // withoutFiles runs fn without privilege while the host has no file left.

@@ -73,7 +73,7 @@ func Open(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll.Collection), failed: failedAccepts{}}
+	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll.Collection), failed: newFailedAccepts()}
 	if err := t.start(); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -161,10 +161,10 @@ func (t *Tracer) drain(fn func(*event.Event)) error {
 		switch e := &t.event; {
 		case e.Kind == event.Listener && e.Flags&event.MPTCP != 0:
 			t.followMPTCP()
-		case e.Kind == event.AcceptError && !e.Local.IsValid():
-			if ours, err := t.locate(e); err != nil {
+		case e.Kind == event.AcceptError:
+			if news, err := t.acceptFailed(e); err != nil {
 				return err
-			} else if !ours {
+			} else if !news {
 				continue
 			}
 		}

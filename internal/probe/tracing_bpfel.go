@@ -17,7 +17,6 @@ type tracingAcceptError struct {
 	_        structs.HostLayout
 	Count    uint64
 	Last     uint64
-	Reported uint64
 	ReportAt uint64
 	Listener uint64
 	Addr     [16]uint8

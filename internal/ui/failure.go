@@ -84,17 +84,36 @@ func acceptErrorWords(l *Line) string {
 	if l.Repeats > 1 {
 		text += "; " + Count(l.Repeats) + " times" + within(l.Over)
 	}
-	if l.DepthKnown() && l.Depth > 0 {
-		wait := " wait in the queue"
-		if l.Depth == 1 {
-			wait = " waits in the queue"
-		}
-		text += "; " + Plural(l.Depth, "connection") + wait
-		if l.Depth > l.Backlog {
-			text += ", which is full"
-		}
+	return text + waitingWords(l)
+}
+
+// waitingWords say who suffers from a failed accept(): "; 3 connections wait in
+// the queue".
+func waitingWords(l *Line) string {
+	text, depth, backlog := "; ", l.Depth, l.Backlog
+	if !l.DepthKnown() {
+		text, depth, backlog = "; about ", l.AboutDepth, l.AboutBacklog
+	}
+	if depth == 0 {
+		return ""
+	}
+	text += Plural(depth, "connection")
+	if depth == 1 {
+		text += " waits in the queue"
+	} else {
+		text += " wait in the queue"
+	}
+	if depth > backlog {
+		text += ", which is full"
 	}
 	return text
+}
+
+// endsListening says that the failure is how threads that block in accept()
+// learn that their listener was shut down: once each. A server that tries again
+// has not learned it.
+func (l *Line) endsListening() bool {
+	return l.Kind == event.AcceptError && unix.Errno(l.Errno) == unix.EINVAL && l.Over == 0
 }
 
 // within is " in the last second" or " in the last 1.20 s"; empty: not known.

@@ -137,6 +137,8 @@ func sampleLines() []Line {
 		failedAccept(107*second, 23, func(l *Line) { l.Repeats, l.Over, l.Depth = 7, 2500*time.Millisecond, 1 }),
 		failedAccept(107*second, 12, func(l *Line) { l.Repeats = 3 }),
 		failedAccept(107*second, 22, func(l *Line) { l.Listener, l.Local, l.Depth, l.Backlog = netip.AddrPort{}, netip.AddrPort{}, 0, 0 }),
+		failedAccept(107*second, 22, func(l *Line) { l.Repeats, l.Over, l.Depth, l.Backlog = 9321, time.Second, 0, 0 }),
+		failedAccept(107*second, 24, func(l *Line) { l.Depth, l.Backlog, l.AboutDepth, l.AboutBacklog = 0, 0, 5, 128 }),
 		failedAccept(107*second, 71, func(l *Line) {
 			l.Listener, l.Local, l.FD, l.Depth, l.Backlog = netip.AddrPort{}, netip.AddrPort{}, -1, 0, 0
 		}),

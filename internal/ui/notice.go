@@ -10,11 +10,11 @@ import (
 // as a sentence, with a line feed.
 func (r *renderer) appendNotice(b []byte, l *Line) []byte {
 	s := plain
-	switch l.Kind {
-	case event.Stall, event.AcceptError:
-		s = alarm
-	case event.StallEnd:
+	switch {
+	case l.Kind == event.StallEnd:
 		s = relief
+	case l.Kind == event.Stall, l.Kind == event.AcceptError && !l.endsListening():
+		s = alarm
 	}
 	label, words := noticeWords(l, r.renderTime)
 	text := string(r.wall(l.Time).AppendFormat(nil, r.clock)) + " " + label + " " + words
@@ -36,6 +36,9 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 	listener := string(appendAddr(nil, l.listener()))
 	switch l.Kind {
 	case event.AcceptError:
+		if l.endsListening() {
+			return "accept() failed", "with " + acceptErrorWords(l) + "; so it ends when a server shuts its listener down"
+		}
 		return Mark + " accept() FAILS", "with " + acceptErrorWords(l)
 	case event.Stall:
 		words = listener + ": " + taken(l.Event)

@@ -115,7 +115,7 @@ func (p *Printer) explain(l *Line) {
 			p.note(faint, "~ before a depth: as of the last count, a moment before")
 		}
 	case event.AcceptError:
-		if _, remedy := failureWords(l.Errno); remedy != "" && !p.noted.errnos[l.Errno] {
+		if _, remedy := failureWords(l.Errno); remedy != "" && !l.endsListening() && !p.noted.errnos[l.Errno] {
 			if p.noted.errnos == nil {
 				p.noted.errnos = make(map[uint16]bool)
 			}
