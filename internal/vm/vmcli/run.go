@@ -98,7 +98,8 @@ brought along with its libraries; else it must be in the guest.`,
 				return err
 			}
 			same := func(vm.Kernel) vm.Run { return run }
-			_, err = a.each(cmd.Context(), kernels, same, &f, nil)
+			outcomes, err := a.each(cmd.Context(), kernels, same, &f, nil)
+			a.explain(cmd.Context(), outcomes)
 			return err
 		},
 	}
@@ -179,14 +180,21 @@ func (a *app) each(ctx context.Context, kernels []vm.Kernel, runOf func(vm.Kerne
 				}
 				o.err = errors.Join(o.err, save(f.out, k.Name, o.result.Files))
 			}
-			if exit := new(vm.ExitError); o.err != nil && !errors.As(o.err, &exit) && ctx.Err() == nil {
-				fmt.Fprintf(stderr, "vmrun: kernel %s: %v\n", k.Version, o.err)
-			}
 			return nil
 		})
 	}
 	_ = group.Wait() // its functions return none
 	return outcomes, worst(outcomes)
+}
+
+// explain shows how machines failed. It comes last, because what comes before may
+// be too long for anybody to find it there.
+func (a *app) explain(ctx context.Context, outcomes []outcome) {
+	for _, o := range outcomes {
+		if exit := new(vm.ExitError); o.err != nil && !errors.As(o.err, &exit) && ctx.Err() == nil {
+			fmt.Fprintf(a.stderr, "vmrun: kernel %s: %v\n", o.kernel.Version, o.err)
+		}
+	}
 }
 
 // worst is the error that decides the exit code.

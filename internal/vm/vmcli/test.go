@@ -59,6 +59,12 @@ ACCEPTWATCH_* are passed on.`,
 			if tableErr := writeTable(a.stdout, outcomes); err == nil {
 				err = tableErr
 			}
+			for _, o := range outcomes {
+				for _, name := range o.counts.failures {
+					fmt.Fprintf(a.stdout, "%s: failed: %s\n", o.kernel.Name, name)
+				}
+			}
+			a.explain(cmd.Context(), outcomes)
 			return err
 		},
 	}
@@ -180,6 +186,7 @@ func testArguments(given []string, timeout time.Duration) []string {
 // counts counts the tests that a verbose test binary reports, subtests too.
 type counts struct {
 	passed, failed, skipped int
+	failures                []string // their names
 	partial                 []byte
 }
 
@@ -198,6 +205,8 @@ func (c *counts) Write(p []byte) (int, error) {
 			c.passed++
 		case bytes.HasPrefix(line, []byte("--- FAIL: ")):
 			c.failed++
+			name, _, _ := strings.Cut(string(line[len("--- FAIL: "):]), " ")
+			c.failures = append(c.failures, name)
 		case bytes.HasPrefix(line, []byte("--- SKIP: ")):
 			c.skipped++
 		}

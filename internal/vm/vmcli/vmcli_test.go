@@ -35,6 +35,9 @@ FAIL
 	if c.passed != 2 || c.failed != 1 || c.skipped != 1 {
 		t.Errorf("%d passed, %d failed, %d skipped", c.passed, c.failed, c.skipped)
 	}
+	if !slices.Equal(c.failures, []string{"TestA"}) {
+		t.Errorf("%q failed, want TestA", c.failures)
+	}
 }
 
 func TestFlagsReachTheTestBinary(t *testing.T) {
