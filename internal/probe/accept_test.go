@@ -78,7 +78,7 @@ func stampedLoad(t *testing.T, s *server, connections, clients, acceptors int) m
 		})
 	}
 	connecting.Wait()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		mu.Lock()
 		done := 0
 		for _, c := range times {
