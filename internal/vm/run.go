@@ -69,7 +69,9 @@ const (
 	defaultTimeout = 10 * time.Minute
 	// quitGrace is how long a command may still write after its SIGQUIT.
 	quitGrace = 5 * time.Second
-	maxTries  = 3
+	// endGrace is how long an emulator may take to end after its channel has.
+	endGrace = 5 * time.Second
+	maxTries = 3
 	// bootSilence is how long a booting machine may print nothing before it
 	// counts as hung: on an idle host there is never a second without a line.
 	bootSilence = 30 * time.Second
@@ -121,6 +123,10 @@ func (r *Run) boot(ctx context.Context, silence time.Duration, start func(contex
 			return nil, err
 		}
 		result, err := r.attend(ctx, machine, silence)
+		crash, boot := new(CrashError), new(BootError)
+		if errors.As(err, &crash) || errors.As(err, &boot) {
+			machine.AwaitEnd(endGrace)
+		}
 		machine.Stop()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -140,6 +146,9 @@ func (r *Run) boot(ctx context.Context, silence time.Duration, start func(contex
 			}
 		case *CrashError:
 			e.Console = machine.Console.String()
+			if err := machine.Err(); err != nil {
+				e.Reason += "; the emulator failed: " + err.Error()
+			}
 		case *TimeoutError:
 			e.Console = machine.Console.String()
 		}

@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +20,7 @@ type Machine struct {
 	Console *Console
 	kill    context.CancelFunc
 	ended   chan struct{}
-	err     error // of the emulator, valid after ended
+	err     error // of the emulator that ended by itself, valid after ended
 }
 
 // Start runs the machine until ctx is done or [Machine.Stop]. When this process
@@ -58,7 +57,9 @@ func start(ctx context.Context, binary string, args []string, echo io.Writer) (*
 		guest.Close()
 		started <- err
 		if err == nil {
-			m.err = cmd.Wait()
+			if err := cmd.Wait(); ctx.Err() == nil {
+				m.err = err
+			}
 			close(m.ended)
 		}
 	}()
@@ -78,14 +79,20 @@ func (m *Machine) Stop() {
 	m.Channel.Close()
 }
 
-// Err is how the emulator itself failed, nil if it did not, or was killed by
-// [Machine.Stop]. It waits for the emulator's end.
+// AwaitEnd waits for a machine that is about to end by itself, as its channel
+// shows, so long at most.
+func (m *Machine) AwaitEnd(atMost time.Duration) {
+	select {
+	case <-m.ended:
+	case <-time.After(atMost):
+	}
+}
+
+// Err is how the emulator itself failed: by an exit code, or a signal. It is nil
+// if it did not, or was killed by [Machine.Stop]. It waits for the emulator's end.
 func (m *Machine) Err() error {
 	<-m.ended
-	if exit := new(exec.ExitError); errors.As(m.err, &exit) && exit.Exited() {
-		return m.err
-	}
-	return nil
+	return m.err
 }
 
 func socketPair() (net.Conn, *os.File, error) {

@@ -96,6 +96,27 @@ func TestMachineTalksOverItsChannel(t *testing.T) {
 	}
 }
 
+func TestASignalIsAFailureUnlessItIsOurs(t *testing.T) {
+	m, err := start(t.Context(), script(t, "kill -SEGV $$\n"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.AwaitEnd(time.Minute)
+	m.Stop()
+	if err := m.Err(); err == nil || !strings.Contains(err.Error(), "segmentation") {
+		t.Errorf("got %v, want the signal", err)
+	}
+	m, err = start(t.Context(), script(t, "exec sleep 1000\n"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.AwaitEnd(time.Millisecond)
+	m.Stop()
+	if err := m.Err(); err != nil {
+		t.Errorf("stopped by us: %v", err)
+	}
+}
+
 func TestNothingIsLeftAfterTheEnd(t *testing.T) {
 	ends := map[string]func(*Machine, context.CancelFunc){
 		"stop":   func(m *Machine, _ context.CancelFunc) { m.Stop() },
