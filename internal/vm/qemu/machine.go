@@ -31,6 +31,7 @@ func Start(ctx context.Context, c Config, echo io.Writer) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: install Debian's package %s", err, c.Arch.Package)
 	}
+	c.tsc = hostTSC()
 	return start(ctx, binary, c.arguments(), echo)
 }
 

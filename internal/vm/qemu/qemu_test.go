@@ -27,6 +27,9 @@ func TestCommandLine(t *testing.T) {
 		{"channel", func(*Config) {}, "-chardev socket,id=channel,fd=3 -device virtio-serial-pci -device virtserialport,chardev=channel,name=port", "kvm", "no_timer_check", "lockdown"},
 		{"icount", func(c *Config) { c.ICount = true }, "-icount shift=0,sleep=off -smp 1", "-smp 2", "nokaslr", "init=/x"},
 		{"append", func(c *Config) { c.Append = "lockdown=integrity  quiet" }, "-no-reboot", "lockdown=integrity  quiet", "lockdown=integrity quiet", "nokaslr"},
+		{"counter", func(c *Config) { c.tsc = 2596100 }, "-smp 2", "icount", "tsc=reliable tsc_early_khz=2596100", "nokaslr"},
+		{"counter of instructions", func(c *Config) { c.tsc, c.ICount = 2596100, true }, "-smp 1", "kvm", "tsc=reliable", "tsc_early_khz"},
+		{"arm64 counter", func(c *Config) { c.Arch, c.tsc = Arches["arm64"], 2596100 }, "-machine virt", "q35", "console=ttyAMA0", "tsc"},
 		{"arm64", func(c *Config) { c.Arch = Arches["arm64"] }, "-machine virt,gic-version=max -cpu max,pauth-impdef=on -accel", "q35", "console=ttyAMA0", "no_timer_check"},
 	}
 	for _, test := range tests {
