@@ -172,24 +172,13 @@ static __always_inline void handle_accept(struct sock *sk, struct sock *child)
 	accepted(sk, child);
 }
 
-/* security_sock_graft: accept() gives the connection its descriptor. It passes
- * for the calls whose exit is not seen: those skipped, those entered before
- * attach, and in kprobe mode all. */
-static __always_inline void handle_graft(struct sock *child)
+/* A function of its own, so that calls that were seen do not save the registers
+ * that it uses. */
+static __noinline void unseen_accept(struct sock *child, __u32 tid)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
 	struct listener *l = NULL;
 	__u64 *found, key = 0;
 
-#ifdef ACCEPTWATCH_PROBING
-	/* accept() on an MPTCP listener: what was queued is the subflow. */
-	if (READ(child, sk_protocol) == IPPROTO_MPTCP)
-		child = first_subflow(child);
-	if (!child)
-		return;
-#endif
-	if (was_seen(child, tid))
-		return;
 	found = bpf_map_lookup_elem(&accepting, &tid);
 	if (found) {
 		key = *found;
@@ -206,6 +195,24 @@ static __always_inline void handle_graft(struct sock *child)
 	if (l && (l->port != port_of(child) || l->netns != netns_of(child)))
 		l = NULL;
 	accepted_from_entry(l, child);
+}
+
+/* security_sock_graft: accept() gives the connection its descriptor. It passes
+ * for the calls whose exit is not seen: those skipped, those entered before
+ * attach, and in kprobe mode all. */
+static __always_inline void handle_graft(struct sock *child)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+
+#ifdef ACCEPTWATCH_PROBING
+	/* accept() on an MPTCP listener: what was queued is the subflow. */
+	if (READ(child, sk_protocol) == IPPROTO_MPTCP)
+		child = first_subflow(child);
+	if (!child)
+		return;
+#endif
+	if (!was_seen(child, tid))
+		unseen_accept(child, tid);
 }
 
 #endif

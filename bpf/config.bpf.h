@@ -6,6 +6,7 @@
 
 #include "vmlinux.h"
 
+const volatile __u8 cfg_filter_on;    /* one of the following is on: up to cfg_held_on */
 const volatile __u8 cfg_ports_on;     /* only the ports in cfg_ports */
 const volatile __u64 cfg_ports[1024]; /* one bit a port */
 const volatile __u8 cfg_family;	      /* AF_INET, AF_INET6: what carries the connection */

@@ -156,7 +156,7 @@ static __always_inline int failure(int returned)
 {
 	int error = -returned;
 
-	if (error <= 0 || error > MAX_ERRNO || error == EAGAIN || error == EINTR)
+	if (returned >= 0 || error > MAX_ERRNO || error == EAGAIN || error == EINTR)
 		return 0;
 	return error;
 }
@@ -175,13 +175,10 @@ static __always_inline void failed_on_file(struct file *file, int fd, int error)
 	accept_failed(sk, fd, READ(inode, i_ino), error);
 }
 
-/* __sys_accept4 returns. */
-static __always_inline void handle_syscall(int fd, int returned)
+/* A function of its own, so that calls that did not fail do not save the
+ * registers that it uses. */
+static __noinline void failed_by_descriptor(int fd, int error)
 {
-	int error = failure(returned);
-
-	if (!error)
-		return;
 #ifdef ACCEPTWATCH_PROBING
 	struct file *file = file_of(fd);
 
@@ -190,6 +187,15 @@ static __always_inline void handle_syscall(int fd, int returned)
 #else
 	accept_failed(NULL, fd, 0, error);
 #endif
+}
+
+/* __sys_accept4 returns. */
+static __always_inline void handle_syscall(int fd, int returned)
+{
+	int error = failure(returned);
+
+	if (error)
+		failed_by_descriptor(fd, error);
 }
 
 /* io_accept returns. What it asks io_uring to do next is a negative number too;

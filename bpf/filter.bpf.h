@@ -124,9 +124,12 @@ static __always_inline bool held_listener(struct sock *sk)
 	return inode ? !!bpf_map_lookup_elem(&held, &inode) : held_port(sk);
 }
 
-/* A listener, as a walk meets it. */
+/* A listener, as a walk meets it. This and the following ask first whether there
+ * is a filter at all: each constant costs a load, also if it is off. */
 static __always_inline bool wanted_listener(struct sock *sk)
 {
+	if (!cfg_filter_on)
+		return true;
 	if (!wanted_by_user(sk, true))
 		return is_canary(sk);
 	return !cfg_held_on || held_listener(sk) || is_canary(sk);
@@ -135,6 +138,8 @@ static __always_inline bool wanted_listener(struct sock *sk)
 /* A connection whose listener is at hand. */
 static __always_inline bool wanted_of(struct sock *listener, struct sock *child)
 {
+	if (!cfg_filter_on)
+		return true;
 	if (!wanted_by_user(child, false))
 		return is_canary(child);
 	return !cfg_held_on || held_listener(listener) || is_canary(child);
@@ -145,6 +150,8 @@ static __always_inline bool wanted_request(struct sock *listener, struct request
 {
 	struct sock *sk = (struct sock *)req;
 
+	if (!cfg_filter_on)
+		return true;
 	if (!wanted_ends(sk, false) || (cfg_cgroup && !in_cgroup(listener, cfg_cgroup)))
 		return false;
 	return !cfg_held_on || held_listener(listener);
@@ -153,6 +160,8 @@ static __always_inline bool wanted_request(struct sock *listener, struct request
 /* A connection alone: who holds its listener is known by port. */
 static __always_inline bool wanted_child(struct sock *child)
 {
+	if (!cfg_filter_on)
+		return true;
 	if (!wanted_by_user(child, false))
 		return is_canary(child);
 	return !cfg_held_on || held_port(child) || is_canary(child);

@@ -4,7 +4,8 @@
  * connected. Both are counted where the kernel counts ListenOverflows
  * (but for SYNs that it drops before, because there are too many handshakes), and what
  * a client sends again counts again. These run for every connection of the
- * host, so the test for a full queue comes first. */
+ * host, so the test for a full queue comes first, and what follows it is a
+ * function of its own, so that the test does not save the registers it uses. */
 #ifndef ACCEPTWATCH_OVERFLOW_H
 #define ACCEPTWATCH_OVERFLOW_H
 
@@ -81,15 +82,12 @@ static __always_inline bool wanted_packet(struct sock *sk, struct ends *ends, st
 	return !cfg_addr_on || !ends->known || wanted_words(ends->local);
 }
 
-/* tcp_conn_request begins. */
-static __always_inline void handle_syn(struct sock *sk, struct sk_buff *skb)
+static __noinline void refused_syn(struct sock *sk, struct sk_buff *skb)
 {
 	struct ends ends = {};
 	struct listener *l;
 	struct event *e;
 
-	if (!queue_full(sk))
-		return;
 	if (cfg_probe_read)
 		read_ends(&ends, skb);
 	if (!wanted_packet(sk, &ends, skb))
@@ -112,17 +110,23 @@ static __always_inline void handle_syn(struct sock *sk, struct sk_buff *skb)
 	event_end(e);
 }
 
-/* tcp_v4_syn_recv_sock or tcp_v6_syn_recv_sock begins. A request of SYN cookies
- * names no listener (cookie_tcp_reqsk_alloc, net/ipv4/syncookies.c), and its
- * client is never sent an RST. */
-static __always_inline void handle_last_ack(struct sock *sk, struct request_sock *req)
+/* tcp_conn_request begins. */
+static __always_inline void handle_syn(struct sock *sk, struct sk_buff *skb)
+{
+	if (queue_full(sk))
+		refused_syn(sk, skb);
+}
+
+/* A request of SYN cookies names no listener (cookie_tcp_reqsk_alloc,
+ * net/ipv4/syncookies.c), and its client is never sent an RST. */
+static __noinline void refused_last_ack(struct sock *sk, struct request_sock *req)
 {
 	struct net *net = READ(sk, __sk_common.skc_net.net);
 	struct sock *end = (struct sock *)req;
 	struct listener *l;
 	struct event *e;
 
-	if (!queue_full(sk) || !wanted_request(sk, req))
+	if (!wanted_request(sk, req))
 		return;
 	l = open_listener_of(sk);
 	__sync_fetch_and_add(&l->overflow_ack, 1);
@@ -136,6 +140,13 @@ static __always_inline void handle_last_ack(struct sock *sk, struct request_sock
 	copy_peer_addr(e->peer_addr, end, e->family);
 	e->peer_port = bpf_ntohs(READ(end, __sk_common.skc_dport));
 	event_end(e);
+}
+
+/* tcp_v4_syn_recv_sock or tcp_v6_syn_recv_sock begins. */
+static __always_inline void handle_last_ack(struct sock *sk, struct request_sock *req)
+{
+	if (queue_full(sk))
+		refused_last_ack(sk, req);
 }
 
 /* An IPv6 socket passes a connection by IPv4 on to tcp_v4_syn_recv_sock. */

@@ -32,6 +32,7 @@ const (
 	bucketVarCfgAddrOn      = "cfg_addr_on"
 	bucketVarCfgCgroup      = "cfg_cgroup"
 	bucketVarCfgFamily      = "cfg_family"
+	bucketVarCfgFilterOn    = "cfg_filter_on"
 	bucketVarCfgHeldOn      = "cfg_held_on"
 	bucketVarCfgKinds       = "cfg_kinds"
 	bucketVarCfgMask        = "cfg_mask"
@@ -117,6 +118,7 @@ type bucketVariableSpecs struct {
 	CfgAddrOn      *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
 	CfgCgroup      *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
 	CfgFamily      *ebpf.VariableSpec `ebpf:"cfg_family"`
+	CfgFilterOn    *ebpf.VariableSpec `ebpf:"cfg_filter_on"`
 	CfgHeldOn      *ebpf.VariableSpec `ebpf:"cfg_held_on"`
 	CfgKinds       *ebpf.VariableSpec `ebpf:"cfg_kinds"`
 	CfgMask        *ebpf.VariableSpec `ebpf:"cfg_mask"`
@@ -188,6 +190,7 @@ type bucketVariables struct {
 	CfgAddrOn      *ebpf.Variable `ebpf:"cfg_addr_on"`
 	CfgCgroup      *ebpf.Variable `ebpf:"cfg_cgroup"`
 	CfgFamily      *ebpf.Variable `ebpf:"cfg_family"`
+	CfgFilterOn    *ebpf.Variable `ebpf:"cfg_filter_on"`
 	CfgHeldOn      *ebpf.Variable `ebpf:"cfg_held_on"`
 	CfgKinds       *ebpf.Variable `ebpf:"cfg_kinds"`
 	CfgMask        *ebpf.Variable `ebpf:"cfg_mask"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"time"
 	"unsafe"
 
@@ -75,6 +76,7 @@ func chooseSizes(o *Options, existing, pageSize int) sizes {
 func configure(spec *ebpf.CollectionSpec, o *Options, size sizes, probeRead bool) error {
 	f := &o.Filter
 	set := map[string]any{
+		tracingVarCfgFilterOn:  flag(!reflect.ValueOf(*f).IsZero()),
 		tracingVarCfgKinds:     kindBits(o.Kinds),
 		tracingVarCfgMinWaitUs: uint64(o.MinWait.Microseconds()),
 		tracingVarCfgRingSize:  uint64(size.ring),

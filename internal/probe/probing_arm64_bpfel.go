@@ -59,6 +59,7 @@ const (
 	probingVarCfgAddrOn             = "cfg_addr_on"
 	probingVarCfgCgroup             = "cfg_cgroup"
 	probingVarCfgFamily             = "cfg_family"
+	probingVarCfgFilterOn           = "cfg_filter_on"
 	probingVarCfgHeldOn             = "cfg_held_on"
 	probingVarCfgKinds              = "cfg_kinds"
 	probingVarCfgMask               = "cfg_mask"
@@ -175,6 +176,7 @@ type probingVariableSpecs struct {
 	CfgAddrOn      *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
 	CfgCgroup      *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
 	CfgFamily      *ebpf.VariableSpec `ebpf:"cfg_family"`
+	CfgFilterOn    *ebpf.VariableSpec `ebpf:"cfg_filter_on"`
 	CfgHeldOn      *ebpf.VariableSpec `ebpf:"cfg_held_on"`
 	CfgKinds       *ebpf.VariableSpec `ebpf:"cfg_kinds"`
 	CfgMask        *ebpf.VariableSpec `ebpf:"cfg_mask"`
@@ -259,6 +261,7 @@ type probingVariables struct {
 	CfgAddrOn      *ebpf.Variable `ebpf:"cfg_addr_on"`
 	CfgCgroup      *ebpf.Variable `ebpf:"cfg_cgroup"`
 	CfgFamily      *ebpf.Variable `ebpf:"cfg_family"`
+	CfgFilterOn    *ebpf.Variable `ebpf:"cfg_filter_on"`
 	CfgHeldOn      *ebpf.Variable `ebpf:"cfg_held_on"`
 	CfgKinds       *ebpf.Variable `ebpf:"cfg_kinds"`
 	CfgMask        *ebpf.Variable `ebpf:"cfg_mask"`

@@ -222,6 +222,7 @@ const (
 	tracingVarCfgAddrOn           = "cfg_addr_on"
 	tracingVarCfgCgroup           = "cfg_cgroup"
 	tracingVarCfgFamily           = "cfg_family"
+	tracingVarCfgFilterOn         = "cfg_filter_on"
 	tracingVarCfgHeldOn           = "cfg_held_on"
 	tracingVarCfgKinds            = "cfg_kinds"
 	tracingVarCfgMask             = "cfg_mask"
@@ -328,6 +329,7 @@ type tracingVariableSpecs struct {
 	CfgAddrOn      *ebpf.VariableSpec `ebpf:"cfg_addr_on"`
 	CfgCgroup      *ebpf.VariableSpec `ebpf:"cfg_cgroup"`
 	CfgFamily      *ebpf.VariableSpec `ebpf:"cfg_family"`
+	CfgFilterOn    *ebpf.VariableSpec `ebpf:"cfg_filter_on"`
 	CfgHeldOn      *ebpf.VariableSpec `ebpf:"cfg_held_on"`
 	CfgKinds       *ebpf.VariableSpec `ebpf:"cfg_kinds"`
 	CfgMask        *ebpf.VariableSpec `ebpf:"cfg_mask"`
@@ -406,6 +408,7 @@ type tracingVariables struct {
 	CfgAddrOn      *ebpf.Variable `ebpf:"cfg_addr_on"`
 	CfgCgroup      *ebpf.Variable `ebpf:"cfg_cgroup"`
 	CfgFamily      *ebpf.Variable `ebpf:"cfg_family"`
+	CfgFilterOn    *ebpf.Variable `ebpf:"cfg_filter_on"`
 	CfgHeldOn      *ebpf.Variable `ebpf:"cfg_held_on"`
 	CfgKinds       *ebpf.Variable `ebpf:"cfg_kinds"`
 	CfgMask        *ebpf.Variable `ebpf:"cfg_mask"`
