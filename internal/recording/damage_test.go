@@ -155,7 +155,7 @@ func TestWhatIsNoTrace(t *testing.T) {
 		"zeros":         make([]byte, 3*MaxFrame),
 		"another zstd":  {0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x01, 0x09, 0x00, 0x00, 0x41},
 		"a single byte": {0},
-		"only an end":   frame(t, head{kind: endFrame, major: Major}, nil, nil),
+		"only an end":   sealed(t, head{kind: endFrame, major: Major}, nil, nil),
 	} {
 		if _, err := NewReader(bytes.NewReader(file)); !errors.Is(err, ErrNotTrace) {
 			t.Errorf("%s: got %v", name, err)

@@ -89,7 +89,7 @@ func FuzzContent(f *testing.F) {
 	open := newOpener()
 	for at := 0; at < len(file); {
 		h, _ := parseHead(file[at:])
-		compressed, raw, err := open.open(&h, file[at:][:h.length])
+		compressed, raw, err := open.open(&h, file[at:][:h.length], new([]byte))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -204,7 +204,7 @@ func TestHostileFileStaysBelowTheStatedMemory(t *testing.T) {
 			w.record(recordType(b[0]), b[1:])
 		}
 		compressed, raw := w.content()
-		file = append(file, frame(t, head{kind: blockFrame, major: Major, flags: flagEntry}, compressed, raw)...)
+		file = append(file, sealed(t, head{kind: blockFrame, major: Major, flags: flagEntry}, compressed, raw)...)
 	}
 	long := func(kind recordType, b []byte) {
 		flag := byte(partFirst)

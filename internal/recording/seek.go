@@ -16,11 +16,19 @@ var ErrNoSeek = errors.New("this source of a trace cannot seek")
 // source must be an io.Seeker, and the trace its whole content. The index, if
 // there is one, only makes it faster.
 func (r *Reader) SeekTime(at int64) error {
-	src, ok := r.src.(io.Seeker)
+	f := &r.frames
+	src, ok := f.src.(io.Seeker)
 	if !ok {
 		return ErrNoSeek
 	}
-	places, err := r.indexed(src)
+	if r.ahead != nil {
+		r.ahead.stop()
+		defer func() { r.ahead = newAhead(f) }()
+	}
+	r.current.block.empty()
+	r.samples, r.partKind = sampleReader{}, 0
+	r.held, r.done, r.err = false, false, nil
+	places, err := f.indexed(src)
 	if err != nil {
 		return err
 	}
@@ -32,20 +40,19 @@ func (r *Reader) SeekTime(at int64) error {
 		}
 		best = p.offset
 	}
-	if err := r.jump(src, best); err != nil {
+	if err := f.jump(src, best); err != nil {
 		return err
 	}
-	if best, err = r.scan(src, at, best); err != nil {
+	if best, err = f.scan(src, at, best); err != nil {
 		return err
 	}
-	return r.jump(src, best)
+	return f.jump(src, best)
 }
 
 // jump goes to an offset, at which a frame begins.
-func (r *Reader) jump(src io.Seeker, offset int64) error {
+func (r *frameReader) jump(src io.Seeker, offset int64) error {
 	r.start, r.end, r.offset, r.atEOF = 0, 0, offset, false
-	r.block, r.samples, r.partKind = blockReader{}, sampleReader{}, 0
-	r.held, r.ended, r.done, r.err = false, false, false, nil
+	r.ended, r.err = false, nil
 	if _, err := src.Seek(offset, io.SeekStart); err != nil {
 		return fmt.Errorf("seek in trace: %w", err)
 	}
@@ -54,7 +61,7 @@ func (r *Reader) jump(src io.Seeker, offset int64) error {
 
 // scan goes from head to head, and gives the last place to begin that is not
 // after a time: best, if there is none from there on.
-func (r *Reader) scan(src io.Seeker, at, best int64) (int64, error) {
+func (r *frameReader) scan(src io.Seeker, at, best int64) (int64, error) {
 	for {
 		h, ok := parseHead(r.fill(headSize))
 		switch {
@@ -63,7 +70,7 @@ func (r *Reader) scan(src io.Seeker, at, best int64) (int64, error) {
 		case !ok && r.end-r.start < headSize:
 			return best, nil
 		case !ok:
-			r.resume()
+			r.resume(new(frame))
 			continue
 		case h.time > at:
 			return best, nil
@@ -80,7 +87,7 @@ func (r *Reader) scan(src io.Seeker, at, best int64) (int64, error) {
 }
 
 // indexed are the places in the index; none, if there is no good index.
-func (r *Reader) indexed(src io.Seeker) ([]indexed, error) {
+func (r *frameReader) indexed(src io.Seeker) ([]indexed, error) {
 	size, err := src.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, fmt.Errorf("seek in trace: %w", err)
@@ -102,7 +109,7 @@ func (r *Reader) indexed(src io.Seeker) ([]indexed, error) {
 }
 
 // frameAt reads one frame; nil: there is no good one of this type there.
-func (r *Reader) frameAt(src io.Seeker, at int64, kind frameType) (*head, []byte, error) {
+func (r *frameReader) frameAt(src io.Seeker, at int64, kind frameType) (*head, []byte, error) {
 	if at < 0 {
 		return nil, nil, nil
 	}
@@ -117,7 +124,7 @@ func (r *Reader) frameAt(src io.Seeker, at int64, kind frameType) (*head, []byte
 	if len(b) < int(h.length) {
 		return nil, nil, r.err
 	}
-	compressed, raw, err := r.open.open(&h, b[:h.length])
+	compressed, raw, err := r.open.open(&h, b[:h.length], new([]byte))
 	if err != nil {
 		return nil, nil, nil
 	}

@@ -23,6 +23,7 @@ type Options struct {
 // are one. It stops at an error of give, and returns it, or that of the source;
 // a trace that is damaged or has no end gives a report that says so.
 func Each(r *recording.Reader, o Options, give func(*Report) error) error {
+	defer r.ReadAhead()()
 	var c *collector
 	for r.Next() {
 		rec := r.Record()
