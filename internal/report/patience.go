@@ -6,7 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
+
+	"golang.org/x/sys/unix"
 )
 
 // Patience is how long clients were willing to wait in a queue: the waits of
@@ -43,6 +46,18 @@ type Cluster struct {
 type patience struct {
 	bins           map[int]PatienceBin
 	late, vanished uint64
+}
+
+func (p *patience) note(e *event.Event) {
+	wait, known := e.Wait()
+	switch {
+	case e.Kind == event.Reset && unix.Errno(e.Errno) == unix.ETIMEDOUT:
+		p.vanished++
+	case e.Flags&event.Recovered != 0 || !known:
+		p.late++
+	default:
+		p.add(wait)
+	}
 }
 
 func (p *patience) add(wait time.Duration) {
