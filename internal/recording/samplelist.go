@@ -3,6 +3,7 @@ package recording
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // list is a list of a sample.
@@ -72,11 +73,12 @@ func (w *sampleWriter) appendRows(b []byte, k *list, columns, identityColumns in
 	return b
 }
 
-// parseRows is the inverse of appendRows. It also gives each row's row of the
-// key, or -1.
-func parseRows(f *fields, k *list, columns int) (rows []row, of []int32) {
+// parseRows is the inverse of sampleWriter.appendRows. It also gives each row's
+// row of the key, or -1. Both are valid until the next call.
+func (r *sampleReader) parseRows(f *fields, k *list, columns int) (rows []row, of []int32) {
 	n := f.count(MaxRows)
-	rows, of = make([]row, 0, n), make([]int32, 0, n)
+	rows, of = slices.Grow(r.rows[:0], n), slices.Grow(r.of[:0], n)
+	defer func() { r.rows, r.of = rows[:0], of[:0] }()
 	due := 0
 	for len(rows) < n && !f.bad {
 		head := f.uvarint()
@@ -92,7 +94,7 @@ func parseRows(f *fields, k *list, columns int) (rows []row, of []int32) {
 			}
 			continue
 		}
-		var r row
+		var next row
 		at := int64(-1)
 		if reference := head >> 1; reference != 0 {
 			at = int64(due) + unzigzag(reference-1)
@@ -100,18 +102,18 @@ func parseRows(f *fields, k *list, columns int) (rows []row, of []int32) {
 				f.bad = true
 				break
 			}
-			r, due = k.rows[at], int(at)+1
+			next, due = k.rows[at], int(at)+1
 		}
 		for changed := f.uvarint(); changed != 0; changed &= changed - 1 {
 			c, v := bits.TrailingZeros64(changed), uint64(f.varint())
 			if c < columns {
-				r[c] += v
+				next[c] += v
 			}
 		}
-		rows, of = append(rows, r), append(of, int32(at))
+		rows, of = append(rows, next), append(of, int32(at))
 	}
 	if f.bad {
-		return nil, nil
+		rows, of = rows[:0], of[:0]
 	}
 	return rows, of
 }

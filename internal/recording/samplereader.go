@@ -10,6 +10,8 @@ import (
 type sampleReader struct {
 	key    key
 	hasKey bool
+	rows   []row // scratch of parseRows
+	of     []int32
 }
 
 var (
@@ -23,17 +25,19 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 	flags := f.uvarint()
 	s = &listener.Sample{Time: f.varint()}
 	keyTime := s.Time - f.varint()
-	k := &r.key
-	if flags&sampleKey != 0 {
+	k, isKey := &r.key, flags&sampleKey != 0
+	if isKey {
 		r.hasKey = false
 		k = &key{time: s.Time}
 	} else if !r.hasKey || k.time != keyTime {
 		return nil, false, errNoKey
 	}
-	rows, of := parseRows(&f, &k.listeners, listenerColumns)
-	next := key{time: s.Time, listeners: list{rows: rows}}
+	var next key // if this is one
+	rows, of := r.parseRows(&f, &k.listeners, listenerColumns)
+	if isKey {
+		next = key{time: s.Time, listeners: list{rows: r.keepRows(rows)}, waits: make([]*listener.Histogram, len(rows))}
+	}
 	s.Listeners = make([]listener.Counted, len(rows))
-	next.waits = make([]*listener.Histogram, len(rows))
 	for i := range rows {
 		c, ok := rows[i].counted()
 		if !ok {
@@ -44,10 +48,14 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 	room := MaxBuckets
 	for i := range s.Listeners {
 		s.Listeners[i].Waits = r.parseWaits(&f, s.Listeners, i, of[i], k, &room)
-		next.waits[i] = s.Listeners[i].Waits
+		if isKey {
+			next.waits[i] = s.Listeners[i].Waits
+		}
 	}
-	rows, _ = parseRows(&f, &k.addresses, addressColumns)
-	next.addresses.rows = rows
+	rows, _ = r.parseRows(&f, &k.addresses, addressColumns)
+	if isKey {
+		next.addresses.rows = r.keepRows(rows)
+	}
 	s.Addresses = make([]listener.AtAddress, 0, len(rows))
 	for i := range rows {
 		a, ok := rows[i].address()
@@ -56,8 +64,10 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 		}
 		s.Addresses = append(s.Addresses, a)
 	}
-	rows, _ = parseRows(&f, &k.errors, errorColumns)
-	next.errors.rows = rows
+	rows, _ = r.parseRows(&f, &k.errors, errorColumns)
+	if isKey {
+		next.errors.rows = r.keepRows(rows)
+	}
 	s.AcceptErrors = make([]listener.AcceptError, 0, len(rows))
 	for i := range rows {
 		e, ok := rows[i].acceptError()
@@ -70,11 +80,17 @@ func (r *sampleReader) parse(b []byte) (s *listener.Sample, waits bool, err erro
 	if f.bad {
 		return nil, false, errSample
 	}
-	if flags&sampleKey != 0 {
+	if isKey {
 		next.losses = s.Losses
 		r.key, r.hasKey = next, true
 	}
 	return s, flags&sampleWaits != 0, nil
+}
+
+// keepRows makes those that parseRows gave last valid for good.
+func (r *sampleReader) keepRows(rows []row) []row {
+	r.rows = nil
+	return rows
 }
 
 func (r *sampleReader) parseWaits(f *fields, all []listener.Counted, i int, of int32, k *key, room *int) *listener.Histogram {

@@ -32,7 +32,8 @@ type collector struct {
 	lastQ   *queue
 	crowded uint64 // events at places that have no timeline
 
-	total          series
+	total          series // its counts of events are those of all places, added up at the end
+	nowhere        series // counts of events at places that have no timeline
 	depth, backlog uint32 // sums over all queues
 	patience       patience
 
@@ -91,6 +92,7 @@ func (c *collector) see(at int64) int {
 	c.report.End = max(c.report.End, at)
 	if factor := c.axis.widen(at); factor > 1 {
 		c.total.merge(factor)
+		c.nowhere.merge(factor)
 		for _, p := range c.places {
 			p.series.merge(factor)
 		}

@@ -2,15 +2,17 @@ package report
 
 import (
 	"slices"
+	"time"
 
 	"acceptwatch/internal/event"
 )
 
 func (c *collector) event(e *event.Event) {
-	column := c.see(e.Time)
+	c.see(e.Time)
 	if !c.table.Apply(e, c.emit) {
 		return
 	}
+	column := c.axis.at(e.Time)
 	if e.Kind != event.Listener && e.Kind != event.Queued {
 		c.report.Events++
 	}
@@ -22,21 +24,23 @@ func (c *collector) event(e *event.Event) {
 	case event.Purged:
 		q := c.queueOf(e)
 		c.setDepth(q, e, column)
-		c.count(q.place, column, func(col *Column) { col.Purged++ })
-		c.waited(q, e)
+		c.column(q.place, column).Purged++
+		if wait, known := e.Wait(); known {
+			c.waited(q, e, wait)
+		}
 	case event.Overflow:
 		q := c.queueOf(e)
 		c.setDepth(q, e, column)
 		if q.place != nil {
 			q.place.overflow++
 		}
-		c.count(q.place, column, func(col *Column) { col.Overflow++ })
+		c.column(q.place, column).Overflow++
 	case event.AcceptError:
 		q := c.queueOf(e)
 		if q.stall != nil {
 			q.stall.Failed += uint64(e.Repeats)
 		}
-		c.count(q.place, column, func(col *Column) { col.Failed += uint64(e.Repeats) })
+		c.column(q.place, column).Failed += uint64(e.Repeats)
 	case event.Listener:
 		c.setDepth(c.queueOf(e), e, column)
 	case event.ListenerClosed:
@@ -46,14 +50,13 @@ func (c *collector) event(e *event.Event) {
 	}
 }
 
-// count changes the column of a place, which may be nil, and that of all.
-func (c *collector) count(p *place, column int, change func(*Column)) {
-	change(c.total.to(column))
-	if p != nil {
-		change(p.series.to(column))
-	} else {
+// column is where an event at a place is counted, which may be nil.
+func (c *collector) column(p *place, column int) *Column {
+	if p == nil {
 		c.crowded++
+		return c.nowhere.to(column)
 	}
+	return p.series.to(column)
 }
 
 func (c *collector) accepted(e *event.Event, column int) {
@@ -64,24 +67,15 @@ func (c *collector) accepted(e *event.Event, column int) {
 	if e.PID != 0 {
 		q.last = Who{e.PID, e.TID, e.Comm}
 	}
-	wait, known := e.Wait()
-	all := c.total.to(column)
-	all.Accepted++
-	if known {
-		all.Waits.add(wait)
-		c.waited(q, e)
+	if p := q.place; p != nil {
+		p.recorded++
+		p.deadThen, p.overflowThen = p.dead, p.overflow
 	}
-	p := q.place
-	if p == nil {
-		c.crowded++
-		return
-	}
-	p.recorded++
-	p.deadThen, p.overflowThen = p.dead, p.overflow
-	own := p.series.to(column)
-	own.Accepted++
-	if known {
-		own.Waits.add(wait)
+	at := c.column(q.place, column)
+	at.Accepted++
+	if wait, known := e.Wait(); known {
+		at.Waits.add(wait)
+		c.waited(q, e, wait)
 	}
 }
 
@@ -92,7 +86,7 @@ func (c *collector) died(e *event.Event, column int) {
 		return
 	}
 	q := c.queueOf(e)
-	c.count(q.place, column, func(col *Column) { col.Dead++ })
+	c.column(q.place, column).Dead++
 	if q.place != nil {
 		q.place.dead++
 		q.place.patience.note(e)
@@ -101,10 +95,9 @@ func (c *collector) died(e *event.Event, column int) {
 }
 
 // waited keeps a connection that left its queue if few waited longer.
-func (c *collector) waited(q *queue, e *event.Event) {
-	wait, known := e.Wait()
+func (c *collector) waited(q *queue, e *event.Event, wait time.Duration) {
 	list := c.report.Longest
-	if !known || len(list) >= mostLongest && wait <= list[mostLongest-1].Length {
+	if len(list) >= mostLongest && wait <= list[mostLongest-1].Length {
 		return
 	}
 	w := Wait{Event: *e, Length: wait}

@@ -83,9 +83,13 @@ func (c *collector) finish() *Report {
 	}
 	for _, p := range c.places {
 		for i := range p.series.columns {
-			all := &c.total.columns[i]
-			all.Fill = max(all.Fill, p.series.columns[i].Fill)
+			all, own := &c.total.columns[i], &p.series.columns[i]
+			all.Fill = max(all.Fill, own.Fill)
+			all.add(own)
 		}
+	}
+	for i := range c.nowhere.columns {
+		c.total.columns[i].add(&c.nowhere.columns[i])
 	}
 	r.Total = c.timeline(&c.total)
 	r.AcceptErrors = c.table.AcceptErrors()
