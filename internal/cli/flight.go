@@ -36,7 +36,7 @@ func (a *app) fly(ctx context.Context, o *recordOptions) error {
 		shown := &flightView{}
 		l := newLive(a, src, &o.trace, shown, newWallClock(&a.env))
 		header := headerOf(l, asked)
-		header.Settings[settingFlight] = o.flight.last.String()
+		header.Settings[recording.SettingFlight] = o.flight.last.String()
 		box := recording.NewFlight(header, recording.FlightOptions{
 			Span: o.flight.last, MaxBytes: int(o.flight.memory),
 		})

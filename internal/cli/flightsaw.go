@@ -76,6 +76,14 @@ func (f *flight) look(rows []listener.Row) {
 	}
 }
 
+// rowName tells rows apart.
+type rowName struct {
+	key   listener.Key
+	other bool
+}
+
+func nameOf(r *listener.Row) rowName { return rowName{r.Key, r.Other} }
+
 // elsewhere is the name of all listeners that are not known.
 func elsewhere() rowName { return rowName{listener.Key{Ifindex: ^uint32(0)}, true} }
 

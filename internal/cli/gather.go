@@ -137,6 +137,20 @@ func filtersPlaces(f *filter.Filter) bool {
 	return len(f.Ports) > 0 || f.Addr.IsValid() || f.Family != filter.AnyFamily || f.NetNS != 0
 }
 
+// again is what is known of who holds these listeners, as if it had been learnt at
+// a time in ns of CLOCK_MONOTONIC.
+func (g *gatherer) again(at int64, rows []listener.Row) *recording.Owners {
+	o := &recording.Owners{Time: at}
+	for _, row := range g.rowsOf(rows) {
+		for _, inode := range inodesOf(&row) {
+			for i := range g.known[inode] {
+				o.Listening = append(o.Listening, ownerOf(inode, &g.known[inode][i]))
+			}
+		}
+	}
+	return o
+}
+
 func inodesOf(row *listener.Row) []uint32 {
 	var inodes []uint32
 	if row.Inode != 0 {

@@ -58,6 +58,22 @@ func (f *replayFlags) parse(cmd *cobra.Command, zone *time.Location, liveOnly ..
 	return how, err
 }
 
+// span is what is to be shown of a run, by its beginning, in ns of
+// CLOCK_MONOTONIC.
+func (o *replayOptions) span(beginning int64, h *recording.Header) (from, to int64, err error) {
+	from, to = math.MinInt64, math.MaxInt64
+	if o.since.given {
+		from = o.since.at(beginning, h)
+	}
+	if o.until.given {
+		to = o.until.at(beginning, h)
+	}
+	if from >= to {
+		return from, to, usageErrorf("--since is not before --until: nothing is between them")
+	}
+	return from, to, nil
+}
+
 // viewMaker makes a view when the recording has told of its clock: now is the
 // time that the replay has come to.
 type viewMaker func(clock *wallClock, now func() time.Time) view
@@ -141,6 +157,7 @@ func (a *app) replay(ctx context.Context, o *traceOptions, how replayOptions, ma
 }
 
 func (r *replay) run(ctx context.Context) error {
+	defer r.reader.ReadAhead()()
 	for n := 0; r.reader.Next(); n++ {
 		if n%1024 == 0 && (ctx.Err() != nil || readerGone(r.app.Out)) {
 			break
@@ -186,7 +203,7 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	clock := &wallClock{env: &r.app.env, zone: r.app.env.now().Location(), now: h.Clock}
 	*r = replay{
 		app: r.app, opt: r.opt, how: r.how, make: r.make, reader: r.reader, damaged: r.damaged,
-		header: h, now: h.Start, partial: h.Settings[settingFlight] != "" || h.Part > 1,
+		header: h, now: h.Start, partial: h.Partial(),
 	}
 	what := about{
 		mode: h.Mode, why: h.Why, limits: h.Limits, netns: h.NetNS, hint: r.origin(h, clock),
@@ -194,29 +211,39 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	start := h.Start
 	if r.partial {
 		start = 0
-	} else if err := r.place(start); err != nil {
-		return err
 	}
 	view := r.make(clock, func() time.Time { return clock.at(r.now) })
 	r.session = newSession(r.app, what, &opt, view, clock, pastHost{}, start)
-	r.muted = r.placed && r.from > start
-	return nil
+	if r.partial {
+		return nil
+	}
+	_, err = r.place(start)
+	return err
 }
 
 // place finds out what is to be shown of a run, by its beginning in ns of
-// CLOCK_MONOTONIC.
-func (r *replay) place(beginning int64) error {
-	r.from, r.to, r.placed = math.MinInt64, math.MaxInt64, true
-	if r.how.since.given {
-		r.from = r.how.since.at(beginning, r.header)
+// CLOCK_MONOTONIC, and goes there.
+func (r *replay) place(beginning int64) (leapt bool, err error) {
+	r.placed = true
+	if r.from, r.to, err = r.how.span(beginning, r.header); err != nil {
+		return false, err
 	}
-	if r.how.until.given {
-		r.to = r.how.until.at(beginning, r.header)
+	if r.muted = r.from > beginning; r.muted && r.from-recording.Lead > beginning {
+		return r.leap(r.from - recording.Lead)
 	}
-	if r.from >= r.to {
-		return usageErrorf("--since is not before --until: nothing is between them")
+	return false, nil
+}
+
+// leap goes on at a later time of the run. What cannot seek is read instead.
+func (r *replay) leap(to int64) (leapt bool, err error) {
+	err = r.reader.SeekTime(to)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, recording.ErrNoSeek):
+		return false, nil
 	}
-	return nil
+	return false, recordingError(r.how.path, err)
 }
 
 func (r *replay) name() string { return inputName(r.how.path) }
@@ -234,17 +261,17 @@ func (r *replay) origin(h *recording.Header, clock *wallClock) string {
 
 // take takes a record.
 func (r *replay) take(ctx context.Context, rec *recording.Record) error {
-	if at, told := timeOf(rec); told {
+	if at, told := rec.Time(); told {
 		if !r.placed {
 			r.start, r.now = at, at
-			if err := r.place(at); err != nil {
+			if leapt, err := r.place(at); err != nil || leapt {
 				return err
 			}
-			r.muted = r.from > at
 		}
 		if at >= r.to {
 			r.now = r.to
-			return r.finish(ctx)
+			_, err := r.leap(math.MaxInt64) // only another run is of interest
+			return errors.Join(r.finish(ctx), err)
 		}
 		if r.muted && at >= r.from {
 			r.now, r.start, r.muted = r.from, r.from, false
@@ -332,18 +359,4 @@ func (r *replay) verdict() error {
 		return fmt.Errorf("%s is damaged: only what could be read was shown", r.name())
 	}
 	return nil
-}
-
-// timeOf is when a record was made, in ns of CLOCK_MONOTONIC, of those that come
-// in the order of their times.
-func timeOf(rec *recording.Record) (at int64, ok bool) {
-	switch rec.Kind {
-	case recording.KindEvent:
-		return rec.Event.Time, true
-	case recording.KindSample:
-		return rec.Sample.Time, true
-	case recording.KindMark:
-		return rec.Mark.Time, true
-	}
-	return 0, false
 }

@@ -28,6 +28,7 @@ type frameReader struct {
 // frame is what was read: a frame, or what is in the place of one.
 type frame struct {
 	at       int64 // bytes: offset in the trace
+	length   int64 // bytes: of the frame
 	kind     frameType
 	header   *Header     // of a headerFrame
 	block    blockReader // of a blockFrame; else empty
@@ -83,6 +84,7 @@ func (r *frameReader) take(f *frame, h *head) {
 		f.end, f.err = true, &VersionError{Major: int(h.major), Minor: int(h.minor)}
 		return
 	}
+	f.length = int64(len(b))
 	r.ended = h.kind == endFrame
 	if err := r.understand(f, h, b); err != nil {
 		f.block.empty()

@@ -32,6 +32,7 @@ type Reader struct {
 	partKind recordType
 
 	header  *Header
+	begun   int64 // bytes: where the frame after the header is
 	event   event.Event
 	record  Record
 	held    bool // record is the next one
@@ -144,7 +145,7 @@ func (r *Reader) nextFrame() bool {
 	}
 	switch f.kind {
 	case headerFrame:
-		r.header = f.header
+		r.header, r.begun = f.header, f.at+f.length
 		r.samples, r.partKind = sampleReader{}, 0
 		r.record = Record{Kind: KindHeader, Header: r.header}
 		return true

@@ -5,21 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // ErrNoSeek says that the source of a Reader cannot go to another place.
 var ErrNoSeek = errors.New("this source of a trace cannot seek")
 
-// SeekTime goes to a place from which Next reads everything that was recorded
-// at or after a time, in ns of CLOCK_MONOTONIC, and something of before: as far
-// back as the last sample in full, so that all samples are understood. The
-// source must be an io.Seeker, and the trace its whole content. The index, if
-// there is one, only makes it faster.
+// Lead is how long before a time one should begin to read who shows a trace from
+// there on, in ns: a recorder tells again within it who holds what, and what the
+// queues hold, so that who died in them before is known.
+const Lead = int64(time.Minute)
+
+// SeekTime goes to a place in the trace that is being read from which Next reads
+// everything that was recorded in it at or after a time, in ns of
+// CLOCK_MONOTONIC, and something of before: as far back as the last sample in
+// full, so that all samples are understood. The header is not read again. The
+// source must be an io.Seeker, of which the first byte is that of the Reader. The
+// index, if there is one, only makes it faster.
 func (r *Reader) SeekTime(at int64) error {
 	f := &r.frames
 	src, ok := f.src.(io.Seeker)
 	if !ok {
 		return ErrNoSeek
+	}
+	if _, err := src.Seek(0, io.SeekCurrent); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoSeek, err) // a pipe has the method, too
 	}
 	if r.ahead != nil {
 		r.ahead.stop()
@@ -33,9 +43,9 @@ func (r *Reader) SeekTime(at int64) error {
 		return err
 	}
 	// Behind the last place that the index knows, there may be more.
-	best := int64(0)
+	best := r.begun
 	for _, p := range places {
-		if p.time > at {
+		if p.time > at || r.begun > p.offset {
 			break
 		}
 		best = p.offset
@@ -72,10 +82,10 @@ func (r *frameReader) scan(src io.Seeker, at, best int64) (int64, error) {
 		case !ok:
 			r.resume(new(frame))
 			continue
-		case h.time > at:
+		case h.time > at || h.kind == headerFrame: // another trace has other clocks
 			return best, nil
 		}
-		if h.kind == headerFrame || h.kind == blockFrame && h.flags&flagEntry != 0 {
+		if h.kind == blockFrame && h.flags&flagEntry != 0 {
 			best = r.offset
 		}
 		if int(h.length) <= r.end-r.start {

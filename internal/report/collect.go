@@ -21,8 +21,10 @@ const (
 
 // collector makes a Report of records.
 type collector struct {
-	report  Report
-	table   *listener.Table
+	report Report
+	table  *listener.Table
+	base   *listener.Baseline // counts begin there; nil: at the beginning
+	span
 	axis    axis
 	begun   bool
 	emit    func(*event.Event)

@@ -14,7 +14,6 @@ func (c *collector) owned(o *recording.Owners) {
 	c.see(o.Time)
 	if !c.more {
 		clear(c.listed)
-		c.report.Notes = nil
 	}
 	for _, p := range o.Listening {
 		_, known := c.owners[p.Inode]
@@ -42,7 +41,10 @@ func (c *collector) owned(o *recording.Owners) {
 	if o.More {
 		return
 	}
-	c.report.Notes = append(c.report.Notes, o.Missing...)
+	if o.Scan == nil && len(o.Missing) == 0 {
+		return // nobody looked: it is told again
+	}
+	c.report.Notes = append([]string(nil), o.Missing...)
 	if s := o.Scan; s != nil && s.Denied+s.Failed > 0 {
 		c.report.Notes = append(c.report.Notes, fmt.Sprintf("owners may be missing: %d of %d processes could not be inspected",
 			s.Denied+s.Failed, s.Processes))

@@ -112,6 +112,9 @@ func (c *collector) set(q *queue, depth, backlog uint32, column int) {
 func (c *collector) sample(s *listener.Sample) {
 	column := c.see(s.Time)
 	c.table.Update(s, c.emit)
+	if c.base == nil && c.report.Header.Partial() {
+		c.base = c.table.Baseline() // it has counted since long before
+	}
 	for i := range s.Listeners {
 		n := &s.Listeners[i]
 		if n.ID == 0 || n.Closed {
