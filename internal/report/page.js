@@ -207,7 +207,7 @@ function charts() {
       const T = us => top + height - (Math.log10(Math.max(us, 10 ** lo)) - lo) / (hi - lo) * height;
       for (let e = Math.ceil(lo - 1e-9); e <= hi + 1e-9; e++) {
         make("path", {class: "grid", d: `M${L} ${T(10 ** e)}H${L + PW}`}, svg);
-        yLabel(T(10 ** e), wait(10 ** e));
+        yLabel(T(10 ** e), e < 8 ? wait(10 ** e) : `${10 ** (e - 6)} s`);
       }
       make("path", {class: "base", d: `M${L} ${top + height}H${L + PW}`}, svg);
       return T;
@@ -329,7 +329,7 @@ function patience() {
   const v = D.views[shown], list = v.patience || [];
   $("gaveup").hidden = list.length === 0;
   if (!list.length) return;
-  $("gaveup-about").textContent = (shown ? v.name + ": " : "") + (v.about || "");
+  $("gaveup-about").textContent = (shown ? v.name + ": " : "") + v.about;
   const box = $("patience"), W = Math.max(280, box.clientWidth), narrow = W < 560;
   box.replaceChildren();
   const L = narrow ? 50 : 66, R = 16, T = 52, PH = 170, PW = W - L - R, H = T + PH + 48;
@@ -340,7 +340,7 @@ function patience() {
   const most = Math.max(...list.map(b => b[2])), top = niceTop(most), Y = c => T + PH - c / top * PH;
   for (const part of [0, .5, 1]) {
     make("path", {class: part ? "grid" : "base", d: `M${L} ${Y(top * part)}H${L + PW}`}, svg);
-    make("text", {x: L - 8, y: Y(top * part) + 4, "text-anchor": "end"}, svg, short(top * part));
+    if (top * part % 1 === 0) make("text", {x: L - 8, y: Y(top * part) + 4, "text-anchor": "end"}, svg, short(top * part));
   }
   for (const b of list) {
     const x = X(b[0]), bar = make("path", {class: "dead", d: `M${x + .5} ${T + PH}V${Math.min(Y(b[2]), T + PH - 2)}H${Math.max(x + 1.5, X(b[1]) - .5)}V${T + PH}Z`}, svg);

@@ -96,6 +96,9 @@ func (p *page) views(w words) (template.JS, error) {
 
 func viewOf(name string, t *Timeline, patience *Patience, all bool) view {
 	v := view{Name: name, About: patienceWords(patience)}
+	if v.About == "" && patience.Known > 0 {
+		v.About = "They gave up after all kinds of waits."
+	}
 	var dead, overflow, purged, stalls uint64
 	var failed uint64
 	for i := range t.Columns {
