@@ -22,6 +22,7 @@ PROGRAM_MODES ?= fentry
 # the rest.
 EDGE_KERNELS ?= 5.10,7.x
 MIDDLE_KERNELS ?= 6.1,6.12
+FLIGHT_KERNEL ?= 6.12
 # On arm64 the core of the probe's tests is run, where it has no trampolines: 6.1.
 ARM64 ?= arm64-6.1
 ARM64_MODES ?= kprobe
@@ -69,7 +70,7 @@ lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 	$(GO) vet -tags kernel,kernelbench,vm,browser ./...
 	$(GO) tool staticcheck ./...
 	clang-format-19 --dry-run --Werror $(C_FILES)
-	shellcheck .ci/need .ci/run
+	shellcheck .ci/need .ci/run .ci/flight
 
 .PHONY: test-unit
 test-unit: unit-needs ## Unit and script tests; as root also this host's kernel, in every mode that it allows
@@ -93,7 +94,7 @@ test-browser: browser-needs ## The page of a report in a headless Chromium; PICT
 	$(GO) test -count=1 -tags browser -timeout 20m -run 'Browser$$|^TestPageSorts' ./internal/report
 
 .PHONY: test-kernels
-test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
+test-kernels: build vm-needs test-flight ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)'
@@ -102,6 +103,13 @@ test-kernels: build vm-needs ## The probe and the program on every kernel of the
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS),nginx,haproxy,redis-server,java --file $$($(GO) tool -n pprof):/bin/pprof \
 		-k $(EDGE_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
 	ACCEPTWATCH_MODES=$(ARM64_MODES) $(VMRUN) test -k $(ARM64) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)'
+
+.PHONY: test-flight
+test-flight: build vm-needs ## The flight recorder in a VM while the demo runs there; its dump is reported here
+	@rm -rf bin/flight && mkdir -p bin/flight
+	$(VMRUN) run -k $(FLIGHT_KERNEL) --file $(ACCEPTWATCH):/bin/acceptwatch --fetch '/tmp/acceptwatch-*.trace' --out bin/flight -- \
+		/bin/acceptwatch record --last 1m --trigger 'close_wait>=1/s | stall' --calm 3s -w /tmp -- /bin/acceptwatch demo
+	.ci/flight $(ACCEPTWATCH) bin/flight
 
 TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
