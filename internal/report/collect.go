@@ -30,9 +30,8 @@ type collector struct {
 	emit    func(*event.Event)
 	places  map[listener.Key]*place
 	queues  map[uint64]*queue
-	lastID  uint64
-	lastQ   *queue
-	crowded uint64 // events at places that have no timeline
+	recent  listener.Recent[queue] // of queues
+	crowded uint64                 // events at places that have no timeline
 
 	total          series // its counts of events are those of all places, added up at the end
 	nowhere        series // counts of events at places that have no timeline

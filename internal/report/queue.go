@@ -28,12 +28,14 @@ type queue struct {
 // queueOf is the queue of an event. Of one whose listener is not known, it is
 // one that nobody else refers to.
 func (c *collector) queueOf(e *event.Event) *queue {
-	if e.ListenerID != 0 && e.ListenerID == c.lastID {
-		return c.lastQ
-	}
-	if q := c.queues[e.ListenerID]; q != nil && e.ListenerID != 0 {
-		c.lastID, c.lastQ = e.ListenerID, q
-		return q
+	if e.ListenerID != 0 {
+		if q := c.recent.Get(e.ListenerID); q != nil {
+			return q
+		}
+		if q := c.queues[e.ListenerID]; q != nil {
+			c.recent.Put(e.ListenerID, q)
+			return q
+		}
 	}
 	at, ok := c.table.Resolve(e)
 	if !ok {
@@ -54,7 +56,7 @@ func (c *collector) queueFor(id uint64, key listener.Key) *queue {
 		q = &queue{place: c.placeOf(key)}
 		c.queues[id] = q
 	}
-	c.lastID, c.lastQ = id, q
+	c.recent.Put(id, q)
 	return q
 }
 
@@ -63,9 +65,9 @@ func (c *collector) forgetClosed() {
 	for id, q := range c.queues {
 		if q.backlog == 0 && q.depth == 0 && q.stall == nil {
 			delete(c.queues, id)
+			c.recent.Forget(id)
 		}
 	}
-	c.lastID, c.lastQ = 0, nil
 }
 
 // placeOf is nil if there are too many.
