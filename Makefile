@@ -11,6 +11,8 @@ C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h)
 VMRUN = bin/vmrun
 ACCEPTWATCH = bin/acceptwatch
 MODES ?= fentry,kprobe,restricted
+# How long each fuzz target runs in make fuzz.
+FUZZTIME ?= 10s
 # Divides the numbers of make soak.
 SOAK ?= 1
 # The whole program, which is slower to test under emulation, in its best mode.
@@ -20,6 +22,7 @@ PROGRAM_MODES ?= fentry
 # the rest.
 EDGE_KERNELS ?= 5.10,7.x
 MIDDLE_KERNELS ?= 6.1,6.12
+FLIGHT_KERNEL ?= 6.12
 # On arm64 the core of the probe's tests is run, where it has no trampolines: 6.1.
 ARM64 ?= arm64-6.1
 ARM64_MODES ?= kprobe
@@ -41,7 +44,7 @@ demo: build ## See the incident: on this kernel if it can be watched in full, el
 	fi
 
 .PHONY: test
-test: lint generated test-unit test-race test-kernels ## Run everything: linters, unit and script tests, this host, the kernel matrix
+test: lint generated test-unit test-race fuzz test-browser test-kernels ## Run everything: linters, unit and script tests, fuzzing, a browser, this host, the kernel matrix
 
 .PHONY: build
 build: ## Build acceptwatch and vmrun into bin/
@@ -64,10 +67,10 @@ generated: c-needs ## Check that the committed eBPF objects are what the sources
 lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 	@unformatted=$$(gofmt -l cmd internal) && [ -z "$$unformatted" ] || { echo "not gofmt-clean: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags kernel,kernelbench,vm ./...
+	$(GO) vet -tags kernel,kernelbench,vm,browser ./...
 	$(GO) tool staticcheck ./...
 	clang-format-19 --dry-run --Werror $(C_FILES)
-	shellcheck .ci/need .ci/run
+	shellcheck .ci/need .ci/run .ci/flight
 
 .PHONY: test-unit
 test-unit: unit-needs ## Unit and script tests; as root also this host's kernel, in every mode that it allows
@@ -77,8 +80,21 @@ test-unit: unit-needs ## Unit and script tests; as root also this host's kernel,
 test-race: race-needs unit-needs ## The same with the race detector
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./...
 
+.PHONY: fuzz
+fuzz: ## Fuzz everything that reads what others wrote, FUZZTIME (10s) each
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+.PHONY: test-browser
+test-browser: browser-needs ## The page of a report in a headless Chromium; PICTURES=DIR keeps what it looks like
+	$(GO) test -count=1 -tags browser -timeout 20m -run 'Browser$$|^TestPageSorts' ./internal/report
+
 .PHONY: test-kernels
-test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
+test-kernels: build vm-needs test-flight ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)'
@@ -87,6 +103,13 @@ test-kernels: build vm-needs ## The probe and the program on every kernel of the
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS),nginx,haproxy,redis-server,java --file $$($(GO) tool -n pprof):/bin/pprof \
 		-k $(EDGE_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
 	ACCEPTWATCH_MODES=$(ARM64_MODES) $(VMRUN) test -k $(ARM64) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)'
+
+.PHONY: test-flight
+test-flight: build vm-needs ## The flight recorder in a VM while the demo runs there; its dump is reported here
+	@rm -rf bin/flight && mkdir -p bin/flight
+	$(VMRUN) run -k $(FLIGHT_KERNEL) --file $(ACCEPTWATCH):/bin/acceptwatch --fetch '/tmp/acceptwatch-*.trace' --out bin/flight -- \
+		/bin/acceptwatch record --last 1m --trigger 'close_wait>=1/s | stall' --calm 3s -w /tmp -- /bin/acceptwatch demo
+	.ci/flight $(ACCEPTWATCH) bin/flight
 
 TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
@@ -101,8 +124,9 @@ soak: build vm-needs ## All tests on the kernels between; what must not grow: a 
 		-run 'TestAttachingA|TestTwentyThousand|TestAMillion' -timeout 10h
 
 .PHONY: bench
-bench: ## Go benchmarks: decoding, state, sampling
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/sockdiag ./internal/owner
+bench: ## Go benchmarks: decoding, state, sampling, recordings, reports
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/sockdiag ./internal/owner \
+		./internal/recording ./internal/report
 
 .PHONY: bench-kernel
 bench-kernel: build vm-needs ## What tracing costs the kernel, in instructions per connection
@@ -117,7 +141,7 @@ kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
 clean: ## Remove what was built here
 	rm -rf bin
 
-.PHONY: vm-needs c-needs race-needs unit-needs
+.PHONY: vm-needs c-needs race-needs unit-needs browser-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
 		xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
@@ -132,3 +156,6 @@ race-needs:
 
 unit-needs:
 	@.ci/need zstd=zstd
+
+browser-needs:
+	@.ci/need chromium=chromium

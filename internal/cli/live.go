@@ -19,6 +19,9 @@ const (
 	confirmEvery = int64(time.Second)
 	// measureEvery is how often a recording is told of the waits.
 	measureEvery = int64(time.Second)
+	// ownersEvery is how often a recording is told again who holds the listeners, so
+	// that it can be read from its middle.
+	ownersEvery = int64(30 * time.Second)
 	// mostAsked is how many sockets are remembered not to have a holder.
 	mostAsked = 1 << 16
 )
@@ -36,7 +39,7 @@ type live struct {
 	stepped  func(now int64) error
 
 	// When things were last done, in ns of CLOCK_MONOTONIC.
-	sampled, walked, measured int64
+	sampled, walked, measured, told int64
 
 	part   int             // of the recording
 	asked  map[uint32]bool // inodes whose holders were looked for
@@ -122,8 +125,9 @@ func (l *live) step(ctx context.Context, now int64) error {
 	waits := l.tape != nil && now-l.measured >= measureEvery
 	part := l.tape.part()
 	if now-l.walked >= walkEvery || part != l.part {
-		waits = waits || part != l.part
-		l.part = part
+		if part != l.part {
+			waits, l.part, l.told = true, part, 0
+		}
 		l.follow(ctx)
 		l.walk()
 		l.walked = now
@@ -140,6 +144,10 @@ func (l *live) step(ctx context.Context, now int64) error {
 	if waits {
 		l.measured = now
 		l.meet()
+		if l.tape != nil && now-l.told >= ownersEvery {
+			l.told = now
+			l.tape.owners(l.hosts.again(now, l.table.Rows()))
+		}
 	}
 	l.view.tick()
 	return l.view.flush()

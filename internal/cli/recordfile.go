@@ -26,7 +26,6 @@ const (
 	settingStallAfter = "stall_after" // a Go duration
 	settingMinWait    = "min_wait"    // shorter waits were not recorded
 	settingKinds      = "events"      // the kinds that were recorded; missing: all
-	settingFlight     = "flight"      // it begins in the middle
 )
 
 // headerOf is what a recording says of the run that made it.

@@ -1,62 +1,15 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"acceptwatch/internal/recording"
 	"acceptwatch/internal/ui"
 )
-
-// replayOptions say what to replay and how.
-type replayOptions struct {
-	path         string
-	since, until moment
-	// ownStall says that the time of a stall is the user's, not the recording's.
-	ownStall bool
-}
-
-// replayFlags are the flags of commands that read recordings.
-type replayFlags struct{ path, since, until string }
-
-func (f *replayFlags) register(cmd *cobra.Command, usage string) {
-	cmd.Flags().StringVarP(&f.path, "read", "r", "", usage+"; a `file`")
-	f.registerSpan(cmd)
-}
-
-func (f *replayFlags) registerSpan(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.since, "since", "", "of a recording, only what is at or after this `time`: 14:02:10, 2024-05-17T14:02:10Z, or 90s from its beginning")
-	cmd.Flags().StringVar(&f.until, "until", "", "of a recording, only what is before this `time`")
-}
-
-// parse checks the flags. Those that are not for recordings are named.
-func (f *replayFlags) parse(cmd *cobra.Command, zone *time.Location, liveOnly ...string) (how replayOptions, err error) {
-	if f.path == "" {
-		if f.since != "" || f.until != "" {
-			return how, usageErrorf("--since and --until show a part of a recording: give one with -r FILE")
-		}
-		return how, nil
-	}
-	for _, name := range liveOnly {
-		if cmd.Flags().Changed(name) {
-			return how, usageErrorf("--%s is for what happens now, and -r shows a recording: leave one of them out", name)
-		}
-	}
-	how = replayOptions{path: f.path, ownStall: cmd.Flags().Changed("stall-after")}
-	if how.since, err = parseMoment("since", f.since, zone); err != nil {
-		return how, err
-	}
-	how.until, err = parseMoment("until", f.until, zone)
-	return how, err
-}
 
 // viewMaker makes a view when the recording has told of its clock: now is the
 // time that the replay has come to.
@@ -83,48 +36,6 @@ type replay struct {
 	ended    bool
 }
 
-// openRecording opens a file, or standard input for "-".
-func (a *app) openRecording(path string) (*recording.Reader, io.Closer, error) {
-	var (
-		src    io.Reader
-		closer io.Closer = io.NopCloser(nil)
-	)
-	if path == stdName {
-		src = bufio.NewReader(a.In)
-	} else {
-		file, err := os.Open(path)
-		if err != nil {
-			return nil, nil, fileError(err)
-		}
-		src, closer = file, file
-	}
-	r, err := recording.NewReader(src)
-	if err != nil {
-		closer.Close()
-		return nil, nil, recordingError(path, err)
-	}
-	return r, closer, nil
-}
-
-// recordingError is an error of reading a recording, with its name.
-func recordingError(path string, err error) error {
-	var torn *recording.TornError
-	if errors.As(err, &torn) && torn.Offset+torn.Tail == 0 {
-		return fmt.Errorf("%s is empty", inputName(path))
-	}
-	if errors.Is(err, recording.ErrNotTrace) {
-		return fmt.Errorf("%s is no recording of acceptwatch: `acceptwatch record -w FILE` makes one", inputName(path))
-	}
-	return fmt.Errorf("%s: %w", inputName(path), err)
-}
-
-func inputName(path string) string {
-	if path == stdName {
-		return "standard input"
-	}
-	return path
-}
-
 // replay shows a recording. What can be read is shown, whatever is wrong with
 // the rest; a tail that is missing is told of, and is no error.
 func (a *app) replay(ctx context.Context, o *traceOptions, how replayOptions, make viewMaker) error {
@@ -141,6 +52,7 @@ func (a *app) replay(ctx context.Context, o *traceOptions, how replayOptions, ma
 }
 
 func (r *replay) run(ctx context.Context) error {
+	defer r.reader.ReadAhead()()
 	for n := 0; r.reader.Next(); n++ {
 		if n%1024 == 0 && (ctx.Err() != nil || readerGone(r.app.Out)) {
 			break
@@ -186,7 +98,7 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	clock := &wallClock{env: &r.app.env, zone: r.app.env.now().Location(), now: h.Clock}
 	*r = replay{
 		app: r.app, opt: r.opt, how: r.how, make: r.make, reader: r.reader, damaged: r.damaged,
-		header: h, now: h.Start, partial: h.Settings[settingFlight] != "" || h.Part > 1,
+		header: h, now: h.Start, partial: h.Partial(),
 	}
 	what := about{
 		mode: h.Mode, why: h.Why, limits: h.Limits, netns: h.NetNS, hint: r.origin(h, clock),
@@ -194,29 +106,39 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	start := h.Start
 	if r.partial {
 		start = 0
-	} else if err := r.place(start); err != nil {
-		return err
 	}
 	view := r.make(clock, func() time.Time { return clock.at(r.now) })
 	r.session = newSession(r.app, what, &opt, view, clock, pastHost{}, start)
-	r.muted = r.placed && r.from > start
-	return nil
+	if r.partial {
+		return nil
+	}
+	_, err = r.place(start)
+	return err
 }
 
 // place finds out what is to be shown of a run, by its beginning in ns of
-// CLOCK_MONOTONIC.
-func (r *replay) place(beginning int64) error {
-	r.from, r.to, r.placed = math.MinInt64, math.MaxInt64, true
-	if r.how.since.given {
-		r.from = r.how.since.at(beginning, r.header)
+// CLOCK_MONOTONIC, and goes there.
+func (r *replay) place(beginning int64) (leapt bool, err error) {
+	r.placed = true
+	if r.from, r.to, err = r.how.span(beginning, r.header); err != nil {
+		return false, err
 	}
-	if r.how.until.given {
-		r.to = r.how.until.at(beginning, r.header)
+	if r.muted = r.from > beginning; r.muted && r.from-recording.Lead > beginning {
+		return r.leap(r.from - recording.Lead)
 	}
-	if r.from >= r.to {
-		return usageErrorf("--since is not before --until: nothing is between them")
+	return false, nil
+}
+
+// leap goes on at a later time of the run. What cannot seek is read instead.
+func (r *replay) leap(to int64) (leapt bool, err error) {
+	err = r.reader.SeekTime(to)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, recording.ErrNoSeek):
+		return false, nil
 	}
-	return nil
+	return false, recordingError(r.how.path, err)
 }
 
 func (r *replay) name() string { return inputName(r.how.path) }
@@ -234,17 +156,17 @@ func (r *replay) origin(h *recording.Header, clock *wallClock) string {
 
 // take takes a record.
 func (r *replay) take(ctx context.Context, rec *recording.Record) error {
-	if at, told := timeOf(rec); told {
+	if at, told := rec.Time(); told {
 		if !r.placed {
 			r.start, r.now = at, at
-			if err := r.place(at); err != nil {
+			if leapt, err := r.place(at); err != nil || leapt {
 				return err
 			}
-			r.muted = r.from > at
 		}
 		if at >= r.to {
 			r.now = r.to
-			return r.finish(ctx)
+			_, err := r.leap(math.MaxInt64) // only another run is of interest
+			return errors.Join(r.finish(ctx), err)
 		}
 		if r.muted && at >= r.from {
 			r.now, r.start, r.muted = r.from, r.from, false
@@ -332,18 +254,4 @@ func (r *replay) verdict() error {
 		return fmt.Errorf("%s is damaged: only what could be read was shown", r.name())
 	}
 	return nil
-}
-
-// timeOf is when a record was made, in ns of CLOCK_MONOTONIC, of those that come
-// in the order of their times.
-func timeOf(rec *recording.Record) (at int64, ok bool) {
-	switch rec.Kind {
-	case recording.KindEvent:
-		return rec.Event.Time, true
-	case recording.KindSample:
-		return rec.Sample.Time, true
-	case recording.KindMark:
-		return rec.Mark.Time, true
-	}
-	return 0, false
 }

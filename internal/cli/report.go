@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"acceptwatch/internal/recording"
 	"acceptwatch/internal/report"
 	"acceptwatch/internal/ui"
 )
@@ -23,11 +22,13 @@ disk and needs no network. FILE may be - for standard input.`
 
 const reportExamples = `  acceptwatch report incident.awt
   acceptwatch report --html incident.html incident.awt
+  acceptwatch report --since 14:02 --until 14:05 incident.awt
   acceptwatch report -o json incident.awt | jq 'select(.type == "stall")'`
 
 // reportOptions are the flags of report, parsed.
 type reportOptions struct {
-	file, html string
+	from       replayOptions
+	html       string
 	json       bool
 	noColor    bool
 	utc        bool
@@ -38,6 +39,7 @@ func newReportCommand(a *app) *cobra.Command {
 	var (
 		o      reportOptions
 		output string
+		from   replayFlags
 	)
 	cmd := &cobra.Command{
 		Use:     "report FILE",
@@ -50,7 +52,7 @@ func newReportCommand(a *app) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if o.json, err = parseOutput(output); err != nil {
 				return err
@@ -58,13 +60,17 @@ func newReportCommand(a *app) *cobra.Command {
 			if o.stallAfter < 0 {
 				return usageErrorf("bad --stall-after: %s is over before it begins, give a time such as 1s", o.stallAfter)
 			}
-			o.file = args[0]
+			from.path = args[0]
+			if o.from, err = from.parse(cmd, a.env.now().Location()); err != nil {
+				return err
+			}
 			return a.report(&o)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.html, "html", "", "write the report as a page to this `file`, and no text")
 	flags.StringVarP(&output, "output", "o", "text", "output `format`: text or json (JSON Lines)")
+	from.registerSpan(cmd)
 	flags.DurationVar(&o.stallAfter, "stall-after", 0, "call it a stall when nobody accepts from a non-empty queue for this `time` (default: as recorded, or 1s)")
 	flags.BoolVar(&o.utc, "utc", false, "tell times of day in UTC (default: in the local zone)")
 	flags.BoolVar(&o.noColor, "no-color", false, "no colours (nor with NO_COLOR set, nor in a pipe)")
@@ -74,25 +80,21 @@ func newReportCommand(a *app) *cobra.Command {
 
 // report reads a trace and writes a report of each recording in it.
 func (a *app) report(o *reportOptions) error {
-	src := a.In
-	if o.file != "-" {
-		f, err := os.Open(o.file)
-		if err != nil {
-			return fmt.Errorf("open trace: %w", err)
-		}
-		defer f.Close()
-		src = f
-	}
-	r, err := recording.NewReader(src)
+	r, closer, err := a.openRecording(o.from.path)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", o.file, err)
+		return err
 	}
+	defer closer.Close()
 	zone := a.env.now().Location()
 	if o.utc {
 		zone = time.UTC
 	}
 	n := 0
-	return report.Each(r, report.Options{StallAfter: o.stallAfter}, func(rep *report.Report) error {
+	options := report.Options{StallAfter: o.stallAfter}
+	if o.from.since.given || o.from.until.given {
+		options.Span = o.from.span
+	}
+	err = report.Each(r, options, func(rep *report.Report) error {
 		n++
 		if o.html != "" {
 			return a.reportPage(rep, numberedPage(o.html, n), zone)
@@ -109,6 +111,10 @@ func (a *app) report(o *reportOptions) error {
 			Color: !o.noColor && ui.UseColor(a.Out, a.env.getenv), Width: ui.Width(a.Out), Zone: zone,
 		})
 	})
+	if errors.Is(err, report.ErrAfterEnd) {
+		return usageErrorf("--since is after the end of %s", inputName(o.from.path))
+	}
+	return err
 }
 
 // reportPage writes a page into a file.

@@ -62,8 +62,8 @@ func TestReportOfAFile(t *testing.T) {
 		{"report a b", exitUsage, "report takes one FILE", 1},
 		{"report -o xml " + path, exitUsage, "no format", 1},
 		{"report --stall-after -1s " + path, exitUsage, "bad --stall-after", 1},
-		{"report " + filepath.Join(dir, "absent"), exitError, "open trace", 1},
-		{"report " + damaged, exitError, "not an acceptwatch trace", 1},
+		{"report " + filepath.Join(dir, "absent"), exitError, "there is no such file", 1},
+		{"report " + damaged, exitError, "is no recording of acceptwatch", 1},
 	} {
 		var out bytes.Buffer
 		a := fakeApp(newFakeKernel(), &out)

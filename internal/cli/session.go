@@ -44,10 +44,10 @@ type session struct {
 	start       int64 // ns, CLOCK_MONOTONIC
 	lastAccepts map[uint64]ui.LastAccept
 	began       bool
-	muted       bool          // nothing is shown yet, nor kept
-	base        *rowsBefore   // counts begin there; nil: at the start
-	early       []event.Event // what happened before the header was printed
-	queued      oldest        // what the queues hold, until the header is printed
+	muted       bool               // nothing is shown yet, nor kept
+	base        *listener.Baseline // counts begin there; nil: at the start
+	early       []event.Event      // what happened before the header was printed
+	queued      oldest             // what the queues hold, until the header is printed
 }
 
 // about is what a source says of itself.
@@ -87,11 +87,11 @@ func (s *session) ready(at int64, waiting string) {
 }
 
 // rows are those of the table, with counts since the base.
-func (s *session) rows() []listener.Row { return s.base.since(s.table.Rows()) }
+func (s *session) rows() []listener.Row { return s.base.RowsSince(s.table.Rows()) }
 
 // rebase makes counts begin now.
 func (s *session) rebase() {
-	s.base = newRowsBefore(s.table.Rows(), s.table.AcceptErrors(), s.table.Losses())
+	s.base = s.table.Baseline()
 }
 
 // took takes the relation of the clocks.
@@ -125,8 +125,8 @@ func (s *session) end(ctx context.Context, at int64) error {
 	s.view.end(&ui.Summary{
 		Mode: s.about.mode, NetNS: s.about.netns,
 		Duration:  time.Duration(at - s.start),
-		Listeners: all, Losses: s.base.lossesSince(s.table.Losses()), Notes: notes,
-		AcceptErrors: s.hosts.unplaced(s.base.failuresSince(s.table.AcceptErrors())),
+		Listeners: all, Losses: s.base.LossesSince(s.table.Losses()), Notes: notes,
+		AcceptErrors: s.hosts.unplaced(s.base.FailuresSince(s.table.AcceptErrors())),
 	}, s.clock.at(at))
 	return s.view.flush()
 }

@@ -186,7 +186,7 @@ func (t *Table) tie(id failed, c *tally) {
 // or by its bound address as the kernel would look it up. Of what has closed,
 // or of a group, only the row is known. Both are nil if nothing is.
 func (t *Table) listenerOf(id uint64, inode uint32, key Key) (*member, *row) {
-	if m := t.members[id]; m != nil {
+	if m := t.byID(id); m != nil {
 		return m, m.row
 	}
 	if r := t.closed.rows[id]; r != nil {

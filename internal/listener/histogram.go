@@ -78,8 +78,19 @@ func (h *Histogram) addTo(i int, n uint64) {
 // those after Buckets are ignored. Their greatest wait is not known until
 // NoteMax.
 func (h *Histogram) AddBuckets(counts []uint32) {
-	for i, n := range counts[:min(len(counts), Buckets)] {
-		h.AddBucket(i, uint64(n))
+	lo, hi := 0, min(len(counts), Buckets)
+	for lo < hi && counts[lo] == 0 {
+		lo++
+	}
+	for lo < hi && counts[hi-1] == 0 {
+		hi--
+	}
+	if lo == hi {
+		return
+	}
+	h.span(lo, hi) // at once
+	for i, n := range counts[lo:hi] {
+		h.AddBucket(lo+i, uint64(n))
 	}
 }
 

@@ -58,10 +58,22 @@ type member struct {
 	updates      int   // since it was closed, without it
 }
 
+// byID is the listener of this ID; nil: it is not known.
+func (t *Table) byID(id uint64) *member {
+	if m := t.recent.Get(id); m != nil {
+		return m
+	}
+	m := t.members[id]
+	if m != nil {
+		t.recent.Put(id, m)
+	}
+	return m
+}
+
 // memberFor is the listener of this ID, which is made if it is not known. It is
 // nil if it was closed before.
 func (t *Table) memberFor(id uint64, key Key, family uint8, at int64) *member {
-	if m := t.members[id]; m != nil {
+	if m := t.byID(id); m != nil {
 		return m
 	}
 	if id == 0 || t.closed.rows[id] != nil {

@@ -156,6 +156,7 @@ func (t *Table) fold(m *member) {
 	}
 	r.closing = without(r.closing, m)
 	delete(t.members, m.id)
+	t.recent.Forget(m.id)
 	t.closed.add(m.id, r)
 	if len(r.open)+len(r.closing) == 0 {
 		t.retire(r)
@@ -218,7 +219,7 @@ type Place struct {
 // the kernel would. It reports false if none is known.
 func (t *Table) Resolve(e *event.Event) (Place, bool) {
 	if e.ListenerID != 0 {
-		if m := t.members[e.ListenerID]; m != nil {
+		if m := t.byID(e.ListenerID); m != nil {
 			return m.place(), true
 		}
 		if r := t.closed.rows[e.ListenerID]; r != nil {
@@ -263,7 +264,7 @@ func (r *row) stray() bool { return len(r.open)+len(r.closing) == 0 && r.closed 
 // memberOf is the listener of an event, nil if none or not one only is known.
 func (t *Table) memberOf(e *event.Event) *member {
 	if e.ListenerID != 0 {
-		return t.members[e.ListenerID]
+		return t.byID(e.ListenerID)
 	}
 	return t.rowAt(e.NetNS, e.Local, e.Ifindex).only()
 }

@@ -37,6 +37,7 @@ type Table struct {
 	sampled int64
 
 	members map[uint64]*member // by listener ID: open, or closed and not yet folded
+	recent  Recent[member]     // of members
 	inodes  map[uint32]*member // the open ones by inode, as far as it is known
 	closing []*member          // of members: closed
 	rows    map[Key]*row
@@ -117,7 +118,7 @@ func (t *Table) Apply(e *event.Event, emit func(*event.Event)) (news bool) {
 	case event.AcceptError:
 		t.acceptFailed(e)
 	case event.ListenerClosed:
-		if m := t.members[e.ListenerID]; m != nil {
+		if m := t.byID(e.ListenerID); m != nil {
 			t.close(m, e.Time, emit)
 		}
 	}
@@ -152,7 +153,7 @@ func (t *Table) accepted(e *event.Event, emit func(*event.Event)) {
 
 // overflowed takes a connection that was refused.
 func (t *Table) overflowed(e *event.Event) {
-	if m := t.members[e.ListenerID]; m != nil {
+	if m := t.byID(e.ListenerID); m != nil {
 		m.lastOverflow = max(m.lastOverflow, e.Time)
 		m.backlog = e.Backlog
 		m.setDepth(e.Depth, e.Time)
@@ -162,7 +163,7 @@ func (t *Table) overflowed(e *event.Event) {
 // acceptFailed takes a failed accept(), which says how the queue is. How often
 // it failed is in samples.
 func (t *Table) acceptFailed(e *event.Event) {
-	if m := t.members[e.ListenerID]; m != nil && e.DepthKnown() {
+	if m := t.byID(e.ListenerID); m != nil && e.DepthKnown() {
 		m.backlog = e.Backlog
 		m.setDepth(e.Depth, e.Time)
 	}
@@ -178,7 +179,7 @@ func (t *Table) purged(e *event.Event, emit func(*event.Event)) {
 			t.dead.leave(&id, e.Time)
 		}
 	}
-	m := t.members[e.ListenerID]
+	m := t.byID(e.ListenerID)
 	if m == nil {
 		return
 	}

@@ -65,7 +65,7 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 	t.adopt()
 	t.checkStalls(s.Time, emit)
 	for i := range s.Listeners {
-		if m := t.members[s.Listeners[i].ID]; m != nil && m.final {
+		if m := t.byID(s.Listeners[i].ID); m != nil && m.final {
 			t.close(m, s.Time, emit)
 		}
 	}

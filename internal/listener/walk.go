@@ -83,7 +83,7 @@ func (t *Table) walk(e *event.Event) {
 
 // queued takes one entry of the walk.
 func (t *Table) queued(e *event.Event, emit func(*event.Event)) {
-	m := t.members[e.ListenerID]
+	m := t.byID(e.ListenerID)
 	if m == nil || m.closed {
 		return
 	}

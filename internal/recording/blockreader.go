@@ -28,12 +28,15 @@ type rawRecord struct {
 	payload []byte
 }
 
+// empty leaves nothing to be given.
+func (r *blockReader) empty() { r.n, r.next, r.records = 0, 0, nil }
+
 // begin takes a block's content. It reports false if this is not what a writer
 // writes; then the block is empty.
 func (r *blockReader) begin(base int64, n int, compressed, raw []byte) (ok bool) {
 	defer func() {
 		if !ok {
-			r.n, r.records = 0, nil
+			r.empty()
 		}
 	}()
 	r.n, r.next, r.time, r.cookie, r.next4, r.next16 = n, 0, base, 0, 0, 0

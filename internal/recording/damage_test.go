@@ -155,7 +155,7 @@ func TestWhatIsNoTrace(t *testing.T) {
 		"zeros":         make([]byte, 3*MaxFrame),
 		"another zstd":  {0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x01, 0x09, 0x00, 0x00, 0x41},
 		"a single byte": {0},
-		"only an end":   frame(t, head{kind: endFrame, major: Major}, nil, nil),
+		"only an end":   sealed(t, head{kind: endFrame, major: Major}, nil, nil),
 	} {
 		if _, err := NewReader(bytes.NewReader(file)); !errors.Is(err, ErrNotTrace) {
 			t.Errorf("%s: got %v", name, err)
@@ -205,89 +205,6 @@ func TestJoinedTracesAreReadInTurn(t *testing.T) {
 	check(t, slices.Concat(want, want), got)
 }
 
-func TestSeekTimeGivesAllFromThere(t *testing.T) {
-	var b bytes.Buffer
-	w, err := NewWriter(&b, header(), Options{BlockEvents: 300})
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := traffic(3, 60_000, 2_000) // 30 s
-	sampled := int64(0)
-	for i := range all {
-		if err := w.WriteEvent(&all[i]); err != nil {
-			t.Fatal(err)
-		}
-		if e := &all[i]; e.Time-sampled > second/5 {
-			sampled = e.Time
-			if err := w.WriteSample(sampleOf(all[i:i+1], e.Time, true), true); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	file := b.Bytes()
-	frames := framesOfOnly(t, file)
-	index := frames[len(frames)-2]
-	damaged := slices.Clone(file)
-	damaged[index.offset+headSize+4] ^= 1
-	whole, _, err := readAll(t, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin := all[0].Time
-	for name, file := range map[string][]byte{
-		"index":         file,
-		"no end":        file[:index.offset],
-		"damaged index": damaged,
-		"joined":        slices.Concat(file[:frames[1].offset], file),
-	} {
-		for _, at := range []int64{0, begin, begin + 7*second, begin + 7*second/2, begin + 29*second, begin + 100*second} {
-			r, err := NewReader(bytes.NewReader(file))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for range 10 {
-				r.Next()
-			}
-			if err := r.SeekTime(at); err != nil {
-				t.Fatalf("%s: seek to %d: %v", name, at, err)
-			}
-			var got []entry
-			for rec := range r.All() {
-				switch rec.Kind {
-				case KindDamage:
-					if name != "damaged index" || rec.Damage.Offset != index.offset {
-						t.Errorf("%s, from %d on: %v", name, at, rec.Damage)
-					}
-				case KindHeader:
-				default:
-					rec := *rec
-					got = append(got, entryOf(&rec))
-				}
-			}
-			wanted := slices.IndexFunc(whole, func(e entry) bool {
-				return e.event != nil && e.event.Time >= at || e.sample != nil && e.sample.Time >= at
-			})
-			if wanted < 0 {
-				wanted = len(whole)
-			}
-			more := len(got) - (len(whole) - wanted)
-			if more < 0 {
-				t.Fatalf("%s: from %d on: %d entries are missing", name, at, -more)
-			}
-			check(t, whole[len(whole)-len(got):], got)
-			if limit := 7 * 2_000 * 6 / 5; more > limit {
-				t.Errorf("%s: from %d on: read %d entries of before, want 7 s of them at most", name, at, more)
-			}
-		}
-	}
-	if r, err := NewReader(&failing{bytes.NewReader(file), errors.New("x")}); err != nil || !errors.Is(r.SeekTime(0), ErrNoSeek) {
-		t.Error("went to another place in a source that cannot seek")
-	}
-}
-
 // framesOfOnly is framesOf without counting entries.
 func framesOfOnly(t testing.TB, file []byte) []frameOf {
 	t.Helper()
@@ -301,32 +218,6 @@ func framesOfOnly(t testing.TB, file []byte) []frameOf {
 		at += int(h.length)
 	}
 	return list
-}
-
-func TestIndexOfALongTraceIsThinnedOut(t *testing.T) {
-	var x index
-	for i := range int64(10 * mostIndexed) {
-		x.add(1000+i*100, i*5)
-		if len(x.places) > mostIndexed {
-			t.Fatalf("%d places", len(x.places))
-		}
-	}
-	places, ok := parseIndex(x.append(nil, 1<<30), 1<<30)
-	if !ok || !slices.Equal(places, x.places) {
-		t.Fatalf("read %d places, wrote %d", len(places), len(x.places))
-	}
-	if len(places) < mostIndexed/2 {
-		t.Errorf("only %d places", len(places))
-	}
-	apart := places[1].offset - places[0].offset
-	for i := 1; i < len(places); i++ {
-		if p := places[i]; p.offset-places[i-1].offset != apart || p.time != (p.offset-1000)/20 {
-			t.Fatalf("place %d: %v, after %v", i, p, places[i-1])
-		}
-	}
-	if end := places[len(places)-1].offset; end < 1000+100*(10*mostIndexed)-2*apart {
-		t.Errorf("last place is %d", end)
-	}
 }
 
 // A block is written when it is a second old, whatever happens to make time go on.

@@ -77,7 +77,7 @@
 //	          losses. A key is in full, another only says what is different from
 //	          the key before it: never a chain, so that a lost block takes no
 //	          other's samples with it, but for those until the next key. There
-//	          is a key at the beginning and every 5 s.
+//	          is a key at the beginning and every 5 s, and a block begins there.
 //	2 mark    what the recorder did: what, time
 //	3 clock   CLOCK_MONOTONIC and CLOCK_REALTIME of one moment
 //	4 owners  JSON of Owners

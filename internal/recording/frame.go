@@ -236,10 +236,7 @@ func (s *sealer) blocks(data []byte) (blocks []byte, last int) {
 }
 
 // opener takes frames apart.
-type opener struct {
-	dec     *zstd.Decoder
-	content []byte
-}
+type opener struct{ dec *zstd.Decoder }
 
 func newOpener() *opener {
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1),
@@ -256,17 +253,17 @@ var (
 )
 
 // open checks a whole frame and gives its content without the preface: what
-// was compressed, and what was not. They are valid until the next call.
-func (o *opener) open(h *head, frame []byte) (compressed, raw []byte, err error) {
+// was compressed, and what was not. They are in the memory of buf, which grows.
+func (o *opener) open(h *head, frame []byte, buf *[]byte) (compressed, raw []byte, err error) {
 	// Some flipped bits would not change what the blocks decode to.
 	if crc32.Checksum(frame[headSize:len(frame)-4], castagnoli) != h.body {
 		return nil, nil, errBody
 	}
-	content, err := o.dec.DecodeAll(frame, o.content[:0])
+	content, err := o.dec.DecodeAll(frame, (*buf)[:0])
 	if err != nil {
 		return nil, nil, err
 	}
-	o.content = content
+	*buf = content
 	if len(content) != int(h.content) {
 		return nil, nil, errLength
 	}

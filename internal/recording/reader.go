@@ -2,8 +2,6 @@ package recording
 
 import (
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -15,9 +13,6 @@ import (
 // in bytes, whatever a file says. A caller that keeps records has its own.
 const MaxMemory = 256 << 20
 
-// readAhead is how much is read at once, in bytes, unless a frame needs more.
-const readAhead = 64 << 10
-
 // Reader reads a trace, or several that were joined. It is not safe for
 // concurrent use.
 //
@@ -28,27 +23,19 @@ const readAhead = 64 << 10
 //	}
 //	if err := r.Err(); err != nil {
 type Reader struct {
-	src     io.Reader
-	formats []format
+	frames  frameReader
+	ahead   *ahead // nil: a frame is read when it is needed
+	current *frame // whose records are given
 
-	buf        []byte
-	start, end int   // of what was read ahead, in buf
-	offset     int64 // of buf[start] in the trace
-	atEOF      bool
-
-	open     *opener
-	block    blockReader
-	frame    int64 // offset of the block
-	upgrades []func(*Record)
 	samples  sampleReader
 	parts    []byte // of a long record
 	partKind recordType
 
 	header  *Header
+	begun   int64 // bytes: where the frame after the header is
 	event   event.Event
 	record  Record
 	held    bool // record is the next one
-	ended   bool // the last frame was the end of a trace
 	skipped int
 	err     error
 	done    bool
@@ -63,10 +50,14 @@ func NewReader(src io.Reader) (*Reader, error) {
 }
 
 func newReader(src io.Reader, formats []format) (*Reader, error) {
-	r := &Reader{src: src, formats: formats, buf: make([]byte, readAhead), open: newOpener()}
-	first := r.fill(headSize)
+	r := &Reader{
+		frames:  frameReader{src: src, formats: formats, buf: make([]byte, readAtOnce), open: newOpener()},
+		current: new(frame),
+	}
+	f := &r.frames
+	first := f.fill(headSize)
 	if _, ok := parseHead(first); !ok && (len(first) == headSize || !mayBegin(first)) {
-		if _, found := findHead(r.fill(2 * MaxFrame)); !found && r.err == nil {
+		if _, found := findHead(f.fill(2 * MaxFrame)); !found && f.err == nil {
 			return nil, ErrNotTrace
 		}
 	}
@@ -105,14 +96,15 @@ func (r *Reader) Next() bool {
 		r.held = false
 		return true
 	}
-	for r.err == nil && !r.done {
-		if raw, ok := r.block.nextRecord(); ok {
+	for !r.done {
+		block := &r.current.block
+		if raw, ok := block.nextRecord(); ok {
 			if r.understand(&raw) {
 				return r.upgraded()
 			}
 			continue
 		}
-		if r.block.nextEvent(&r.event) {
+		if block.nextEvent(&r.event) {
 			if r.record.Kind != KindEvent {
 				r.record = Record{Kind: KindEvent}
 			}
@@ -127,10 +119,41 @@ func (r *Reader) Next() bool {
 }
 
 func (r *Reader) upgraded() bool {
-	for _, upgrade := range r.upgrades {
+	for _, upgrade := range r.current.upgrades {
 		upgrade(&r.record)
 	}
 	return true
+}
+
+// nextFrame takes the next frame. It reports true if this by itself gives a
+// Record.
+func (r *Reader) nextFrame() bool {
+	if r.ahead != nil {
+		r.current = r.ahead.next(r.current)
+	} else {
+		r.frames.next(r.current)
+	}
+	f := r.current
+	switch {
+	case f.end:
+		r.done, r.err = true, f.err
+		return false
+	case f.damage != nil:
+		r.partKind = 0
+		r.record = Record{Kind: KindDamage, Damage: f.damage}
+		return true
+	}
+	switch f.kind {
+	case headerFrame:
+		r.header, r.begun = f.header, f.at+f.length
+		r.samples, r.partKind = sampleReader{}, 0
+		r.record = Record{Kind: KindHeader, Header: r.header}
+		return true
+	case blockFrame, indexFrame, endFrame:
+	default:
+		r.skipped++
+	}
+	return false
 }
 
 // understand makes a Record of what a block holds. It reports false if there
@@ -172,7 +195,7 @@ func (r *Reader) understand(raw *rawRecord) bool {
 		err = fmt.Errorf("a record of type %d cannot be understood", kind)
 	}
 	if err != nil {
-		r.damage(r.frame, 0, err)
+		r.record = Record{Kind: KindDamage, Damage: &CorruptError{Offset: r.current.at, Err: err}}
 	}
 	return true
 }
@@ -197,154 +220,4 @@ func (r *Reader) assemble(b []byte) (kind recordType, whole []byte, ok bool) {
 	}
 	r.partKind = 0
 	return kind, r.parts, true
-}
-
-// damage makes a Record of damage.
-func (r *Reader) damage(offset, length int64, err error) {
-	r.record = Record{Kind: KindDamage, Damage: &CorruptError{Offset: offset, Length: length, Err: err}}
-}
-
-// fill gives what is read ahead: at least n bytes, or what is left.
-func (r *Reader) fill(n int) []byte {
-	for idle := 0; r.end-r.start < n && !r.atEOF && r.err == nil; {
-		if r.start+n > len(r.buf) {
-			ahead := r.buf[r.start:r.end]
-			if n > len(r.buf) {
-				r.buf = make([]byte, max(n, 2*len(r.buf)))
-			}
-			r.end = copy(r.buf, ahead)
-			r.start = 0
-		}
-		got, err := r.src.Read(r.buf[r.end:])
-		r.end += got
-		switch {
-		case errors.Is(err, io.EOF):
-			r.atEOF = true
-		case err != nil:
-			r.err = fmt.Errorf("read trace: %w", err)
-		case got > 0:
-			idle = 0
-		default:
-			if idle++; idle == 100 {
-				r.err = fmt.Errorf("read trace: %w", io.ErrNoProgress)
-			}
-		}
-	}
-	return r.buf[r.start:r.end]
-}
-
-func (r *Reader) skip(n int) {
-	r.start += n
-	r.offset += int64(n)
-}
-
-// atEnd says that nothing is left to be read.
-func (r *Reader) atEnd() bool { return len(r.fill(1)) == 0 }
-
-var (
-	errHead   = errors.New("there is no frame where one should begin")
-	errBlock  = errors.New("the content of the frame is not what a writer writes")
-	errHeader = errors.New("the header cannot be understood")
-)
-
-// nextFrame reads a frame. It reports true if this by itself gives a Record.
-func (r *Reader) nextFrame() bool {
-	b := r.fill(headSize)
-	if r.err != nil {
-		return false
-	}
-	if len(b) == 0 {
-		r.done = true
-		if !r.ended {
-			r.err = &TornError{Offset: r.offset}
-		}
-		return false
-	}
-	h, ok := parseHead(b)
-	if !ok {
-		if len(b) < headSize && mayBegin(b) {
-			r.err = &TornError{Offset: r.offset, Tail: int64(len(b))}
-			return false
-		}
-		return r.resume()
-	}
-	b = r.fill(int(h.length))
-	if r.err != nil {
-		return false
-	}
-	if len(b) < int(h.length) {
-		r.err = &TornError{Offset: r.offset, Tail: int64(len(b))}
-		return false
-	}
-	b = b[:h.length]
-	at := r.offset
-	r.skip(len(b))
-	r.ended = false
-	upgrades, ok := upgrades(r.formats, h.major)
-	if !ok {
-		r.err = &VersionError{Major: int(h.major), Minor: int(h.minor)}
-		return false
-	}
-	r.upgrades = upgrades
-	compressed, raw, err := r.open.open(&h, b)
-	if err != nil {
-		return r.lost(at, len(b), err)
-	}
-	return r.take(&h, at, compressed, raw)
-}
-
-// take takes the content of a good frame.
-func (r *Reader) take(h *head, at int64, compressed, raw []byte) bool {
-	switch h.kind {
-	case headerFrame:
-		var header fileHeader
-		if err := json.Unmarshal(compressed, &header); err != nil || header.Format != formatName {
-			return r.lost(at, int(h.length), errHeader)
-		}
-		r.header = &header.Header
-		r.samples, r.partKind = sampleReader{}, 0
-		r.record = Record{Kind: KindHeader, Header: r.header}
-		return true
-	case blockFrame:
-		r.frame = at
-		if !r.block.begin(h.time, int(h.events), compressed, raw) {
-			return r.lost(at, int(h.length), errBlock)
-		}
-	case indexFrame:
-	case endFrame:
-		r.ended = true
-	default:
-		r.skipped++
-	}
-	return false
-}
-
-// lost makes a Record of a frame whose place is known and whose content is bad.
-func (r *Reader) lost(at int64, length int, err error) bool {
-	r.partKind = 0
-	// What may have been the end is not missing, but damaged.
-	r.ended = r.atEnd()
-	r.damage(at, int64(length), err)
-	return true
-}
-
-// resume looks for the next frame, from where there is none, and makes a
-// Record of what it passes over.
-func (r *Reader) resume() bool {
-	at := r.offset
-	r.skip(1)
-	for {
-		b := r.fill(MaxFrame)
-		if r.err != nil {
-			return false
-		}
-		n, found := findHead(b)
-		if !found && r.atEOF {
-			n = len(b)
-		}
-		r.skip(n)
-		if found || r.atEOF {
-			return r.lost(at, int(r.offset-at), errHead)
-		}
-	}
 }

@@ -63,6 +63,20 @@ type Record struct {
 	Damage *CorruptError
 }
 
+// Time is when a record was made, in ns of CLOCK_MONOTONIC, of those that come in
+// the order of their times; false: it is none of these.
+func (r *Record) Time() (at int64, ok bool) {
+	switch r.Kind {
+	case KindEvent:
+		return r.Event.Time, true
+	case KindSample:
+		return r.Sample.Time, true
+	case KindMark:
+		return r.Mark.Time, true
+	}
+	return 0, false
+}
+
 // Mark is something that whoever recorded did between events and samples, and
 // that must be done again at the same place to replay it.
 type Mark struct {
@@ -108,6 +122,14 @@ type Header struct {
 	NetNS    uint32            `json:"netns,omitempty"`    // inode of the recorder's own network namespace
 	Part     int               `json:"part,omitempty"`     // of a rotated recording, from 1; 0: it is whole
 }
+
+// SettingFlight is the name of a setting that only dumps of a flight recorder
+// have: how much of the past was kept.
+const SettingFlight = "flight"
+
+// Partial says that the trace begins in the middle of what its samples count: it
+// is the dump of a flight recorder, or a later part of a rotated recording.
+func (h *Header) Partial() bool { return h.Settings[SettingFlight] != "" || h.Part > 1 }
 
 // Column describes a column of events, for whoever reads a trace without this
 // program.

@@ -137,10 +137,15 @@ func (r *recorder) WriteEvent(e *event.Event) error {
 // histograms. It keeps nothing of s. An error that wraps ErrTooLarge says that
 // this sample is not recorded; the recording goes on.
 func (r *recorder) WriteSample(s *listener.Sample, waits bool) error {
+	asKey := r.wantKey || !r.sample.hasKey || s.Time-r.keyAt >= int64(r.opt.KeyEvery)
+	if asKey && r.deltas { // or reading could not begin at this block
+		if err := r.Flush(); err != nil {
+			return err
+		}
+	}
 	if err := r.see(s.Time); err != nil {
 		return err
 	}
-	asKey := r.wantKey || !r.sample.hasKey || s.Time-r.keyAt >= int64(r.opt.KeyEvery)
 	b, err := r.sample.append(r.buf[:0], s, waits, asKey)
 	r.buf = b
 	if err != nil {

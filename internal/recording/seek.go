@@ -5,47 +5,64 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // ErrNoSeek says that the source of a Reader cannot go to another place.
 var ErrNoSeek = errors.New("this source of a trace cannot seek")
 
-// SeekTime goes to a place from which Next reads everything that was recorded
-// at or after a time, in ns of CLOCK_MONOTONIC, and something of before: as far
-// back as the last sample in full, so that all samples are understood. The
-// source must be an io.Seeker, and the trace its whole content. The index, if
-// there is one, only makes it faster.
+// Lead is how long before a time one should begin to read who shows a trace from
+// there on, in ns: a recorder tells again within it who holds what, and what the
+// queues hold, so that who died in them before is known.
+const Lead = int64(time.Minute)
+
+// SeekTime goes to a place in the trace that is being read from which Next reads
+// everything that was recorded in it at or after a time, in ns of
+// CLOCK_MONOTONIC, and something of before: as far back as the last sample in
+// full, so that all samples are understood. The header is not read again. The
+// source must be an io.Seeker, of which the first byte is that of the Reader. The
+// index, if there is one, only makes it faster.
 func (r *Reader) SeekTime(at int64) error {
-	src, ok := r.src.(io.Seeker)
+	f := &r.frames
+	src, ok := f.src.(io.Seeker)
 	if !ok {
 		return ErrNoSeek
 	}
-	places, err := r.indexed(src)
+	if _, err := src.Seek(0, io.SeekCurrent); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoSeek, err) // a pipe has the method, too
+	}
+	if r.ahead != nil {
+		r.ahead.stop()
+		defer func() { r.ahead = newAhead(f) }()
+	}
+	r.current.block.empty()
+	r.samples, r.partKind = sampleReader{}, 0
+	r.held, r.done, r.err = false, false, nil
+	places, err := f.indexed(src)
 	if err != nil {
 		return err
 	}
 	// Behind the last place that the index knows, there may be more.
-	best := int64(0)
+	best := r.begun
 	for _, p := range places {
-		if p.time > at {
+		if p.time > at || r.begun > p.offset {
 			break
 		}
 		best = p.offset
 	}
-	if err := r.jump(src, best); err != nil {
+	if err := f.jump(src, best); err != nil {
 		return err
 	}
-	if best, err = r.scan(src, at, best); err != nil {
+	if best, err = f.scan(src, at, best); err != nil {
 		return err
 	}
-	return r.jump(src, best)
+	return f.jump(src, best)
 }
 
 // jump goes to an offset, at which a frame begins.
-func (r *Reader) jump(src io.Seeker, offset int64) error {
+func (r *frameReader) jump(src io.Seeker, offset int64) error {
 	r.start, r.end, r.offset, r.atEOF = 0, 0, offset, false
-	r.block, r.samples, r.partKind = blockReader{}, sampleReader{}, 0
-	r.held, r.ended, r.done, r.err = false, false, false, nil
+	r.ended, r.err = false, nil
 	if _, err := src.Seek(offset, io.SeekStart); err != nil {
 		return fmt.Errorf("seek in trace: %w", err)
 	}
@@ -54,7 +71,7 @@ func (r *Reader) jump(src io.Seeker, offset int64) error {
 
 // scan goes from head to head, and gives the last place to begin that is not
 // after a time: best, if there is none from there on.
-func (r *Reader) scan(src io.Seeker, at, best int64) (int64, error) {
+func (r *frameReader) scan(src io.Seeker, at, best int64) (int64, error) {
 	for {
 		h, ok := parseHead(r.fill(headSize))
 		switch {
@@ -63,12 +80,12 @@ func (r *Reader) scan(src io.Seeker, at, best int64) (int64, error) {
 		case !ok && r.end-r.start < headSize:
 			return best, nil
 		case !ok:
-			r.resume()
+			r.resume(new(frame))
 			continue
-		case h.time > at:
+		case h.time > at || h.kind == headerFrame: // another trace has other clocks
 			return best, nil
 		}
-		if h.kind == headerFrame || h.kind == blockFrame && h.flags&flagEntry != 0 {
+		if h.kind == blockFrame && h.flags&flagEntry != 0 {
 			best = r.offset
 		}
 		if int(h.length) <= r.end-r.start {
@@ -80,7 +97,7 @@ func (r *Reader) scan(src io.Seeker, at, best int64) (int64, error) {
 }
 
 // indexed are the places in the index; none, if there is no good index.
-func (r *Reader) indexed(src io.Seeker) ([]indexed, error) {
+func (r *frameReader) indexed(src io.Seeker) ([]indexed, error) {
 	size, err := src.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, fmt.Errorf("seek in trace: %w", err)
@@ -102,7 +119,7 @@ func (r *Reader) indexed(src io.Seeker) ([]indexed, error) {
 }
 
 // frameAt reads one frame; nil: there is no good one of this type there.
-func (r *Reader) frameAt(src io.Seeker, at int64, kind frameType) (*head, []byte, error) {
+func (r *frameReader) frameAt(src io.Seeker, at int64, kind frameType) (*head, []byte, error) {
 	if at < 0 {
 		return nil, nil, nil
 	}
@@ -117,7 +134,7 @@ func (r *Reader) frameAt(src io.Seeker, at int64, kind frameType) (*head, []byte
 	if len(b) < int(h.length) {
 		return nil, nil, r.err
 	}
-	compressed, raw, err := r.open.open(&h, b[:h.length])
+	compressed, raw, err := r.open.open(&h, b[:h.length], new([]byte))
 	if err != nil {
 		return nil, nil, nil
 	}

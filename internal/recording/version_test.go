@@ -11,8 +11,8 @@ import (
 	"acceptwatch/internal/event"
 )
 
-// frame is a frame by itself.
-func frame(t *testing.T, h head, compressed, raw []byte) []byte {
+// sealed is a frame by itself.
+func sealed(t *testing.T, h head, compressed, raw []byte) []byte {
 	t.Helper()
 	b, err := newSealer().seal(&h, compressed, raw)
 	if err != nil {
@@ -45,8 +45,8 @@ func TestALaterMinorVersionIsReadWithoutWhatItAdds(t *testing.T) {
 	changed = append(changed, compressed[at+1:]...)     //
 	raw = slices.Concat([]byte("abc"), raw)             //
 	h := head{kind: blockFrame, major: Major, minor: 7, events: 1}
-	later = append(later, frame(t, h, changed, raw)...)
-	later = append(later, frame(t, head{kind: 9, major: Major, minor: 7}, []byte("what"), nil)...)
+	later = append(later, sealed(t, h, changed, raw)...)
+	later = append(later, sealed(t, head{kind: 9, major: Major, minor: 7}, []byte("what"), nil)...)
 	later = append(later, file[frames[1].offset:]...)
 
 	r, err := NewReader(bytes.NewReader(later))
@@ -72,7 +72,7 @@ func TestALaterMinorVersionIsReadWithoutWhatItAdds(t *testing.T) {
 
 func TestHeaderOfALaterMinorVersion(t *testing.T) {
 	b := []byte(`{"format":"acceptwatch trace","minor":3,"colour":{"sky":"blue"},"mode":"fentry"}`)
-	r, err := NewReader(bytes.NewReader(frame(t, head{kind: headerFrame, major: Major, minor: 3}, b, nil)))
+	r, err := NewReader(bytes.NewReader(sealed(t, head{kind: headerFrame, major: Major, minor: 3}, b, nil)))
 	if err != nil || r.Header().Mode != "fentry" {
 		t.Errorf("%v, %+v", err, r.Header())
 	}
@@ -80,7 +80,7 @@ func TestHeaderOfALaterMinorVersion(t *testing.T) {
 
 func TestALaterMajorVersionIsRefusedInOneSentence(t *testing.T) {
 	for _, major := range []uint8{0, Major + 1, 255} {
-		file := frame(t, head{kind: headerFrame, major: major, minor: 4}, []byte("whatever"), nil)
+		file := sealed(t, head{kind: headerFrame, major: major, minor: 4}, []byte("whatever"), nil)
 		_, err := NewReader(bytes.NewReader(file))
 		var version *VersionError
 		if !errors.As(err, &version) || version.Major != int(major) || version.Minor != 4 || strings.Count(err.Error(), "\n") > 0 {
@@ -89,7 +89,7 @@ func TestALaterMajorVersionIsRefusedInOneSentence(t *testing.T) {
 	}
 	// In the middle, as cat would make it.
 	file, want := small(t)
-	got, _, err := readAll(t, slices.Concat(file, frame(t, head{kind: headerFrame, major: 2}, nil, nil)))
+	got, _, err := readAll(t, slices.Concat(file, sealed(t, head{kind: headerFrame, major: 2}, nil, nil)))
 	if !errors.As(err, new(*VersionError)) {
 		t.Errorf("got %v", err)
 	}

@@ -14,12 +14,23 @@ const narrowest = time.Second / 512
 type axis struct {
 	from  int64 // ns: where column 0 begins
 	width int64 // ns
+	// The column that was asked for last, and when it begins: most times are in it.
+	last      int
+	lastBegin int64
 }
 
-func newAxis(from int64) axis { return axis{from: from, width: int64(narrowest)} }
+func newAxis(from int64) axis {
+	return axis{from: from, width: int64(narrowest), lastBegin: from}
+}
 
 // at is the column of a time. Those before the first are in it.
-func (a *axis) at(ns int64) int { return int(max(0, ns-a.from) / a.width) }
+func (a *axis) at(ns int64) int {
+	if since := ns - a.lastBegin; since < 0 || since >= a.width {
+		a.last = int(max(0, ns-a.from) / a.width)
+		a.lastBegin = a.from + int64(a.last)*a.width
+	}
+	return a.last
+}
 
 // widen makes the columns wider, until a time is in one of maxColumns. It
 // returns how many columns become one: 1 if they stay.
@@ -28,6 +39,7 @@ func (a *axis) widen(ns int64) int {
 	for a.at(ns) >= maxColumns {
 		a.width *= 2
 		factor *= 2
+		a.last, a.lastBegin = 0, a.from
 	}
 	return factor
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +21,7 @@ import (
 // --remote-debugging-pipe): messages of JSON, each ended by a NUL.
 type browser struct {
 	tb       testing.TB
-	to       *os.File
+	to, in   *os.File
 	from     *bufio.Reader
 	session  string
 	last     int
@@ -35,18 +36,60 @@ type message struct {
 	Error  json.RawMessage `json:"error"`
 }
 
-// startBrowser starts the one that is installed, or that of ACCEPTWATCH_BROWSER.
-func startBrowser(tb testing.TB) *browser {
+// How long a browser may take on a busy machine: to start, of which it gets
+// several tries, and to answer.
+const (
+	startWithin  = time.Minute
+	startTries   = 3
+	answerWithin = 2 * time.Minute
+	showWithin   = 30 * time.Second // what a page is expected to show
+)
+
+// browserPath is the one that is installed, or that of ACCEPTWATCH_BROWSER.
+func browserPath(tb testing.TB) string {
 	tb.Helper()
-	path := os.Getenv("ACCEPTWATCH_BROWSER")
-	for _, name := range []string{"chromium-headless-shell", "chromium", "google-chrome"} {
-		if found, err := exec.LookPath(name); path == "" && err == nil {
-			path = found
+	if path := os.Getenv("ACCEPTWATCH_BROWSER"); path != "" {
+		return path
+	}
+	for _, name := range []string{"chromium", "chromium-headless-shell", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
 		}
 	}
-	if path == "" {
-		tb.Fatal("no Chromium is installed: install chromium-headless-shell, or name one in ACCEPTWATCH_BROWSER")
+	tb.Fatal("no Chromium is installed: install Debian's chromium, or name one in ACCEPTWATCH_BROWSER")
+	return ""
+}
+
+// startBrowser starts a browser that has nothing of those before, and opens a tab.
+func startBrowser(tb testing.TB) *browser {
+	tb.Helper()
+	path := browserPath(tb)
+	var b *browser
+	for try := 1; ; try++ {
+		b = launch(tb, path)
+		err := b.within(startWithin, func() error { return b.try("Browser.getVersion", nil, nil) })
+		if err == nil {
+			break
+		}
+		if try == startTries {
+			tb.Fatalf("start %s: %v", path, err)
+		}
+		tb.Logf("start %s, try %d of %d: %v", path, try, startTries, err)
 	}
+	var target struct{ TargetID string }
+	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	var attached struct{ SessionID string }
+	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	b.session = attached.SessionID
+	for _, domain := range []string{"Page", "Runtime", "Log", "Network"} {
+		b.call(domain+".enable", nil, nil)
+	}
+	return b
+}
+
+// launch starts a browser, which ends with the test.
+func launch(tb testing.TB, path string) *browser {
+	tb.Helper()
 	theirIn, ourOut, err := os.Pipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -55,15 +98,15 @@ func startBrowser(tb testing.TB) *browser {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe",
-		"--user-data-dir="+tb.TempDir(), "about:blank")
+	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir="+tb.TempDir(), "about:blank")
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
 	theirIn.Close()
 	theirOut.Close()
-	b := &browser{tb: tb, to: ourOut, from: bufio.NewReaderSize(ourIn, 1<<20)}
 	tb.Cleanup(func() {
 		ourOut.Close() // it ends when its pipe does
 		ended := make(chan error, 1)
@@ -76,20 +119,26 @@ func startBrowser(tb testing.TB) *browser {
 		}
 		ourIn.Close()
 	})
-	var target struct{ TargetID string }
-	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
-	var attached struct{ SessionID string }
-	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
-	b.session = attached.SessionID
-	for _, domain := range []string{"Page", "Runtime", "Log", "Network"} {
-		b.call(domain+".enable", nil, nil)
+	return &browser{tb: tb, to: ourOut, in: ourIn, from: bufio.NewReaderSize(ourIn, 1<<20)}
+}
+
+// within does something that must not take longer.
+func (b *browser) within(limit time.Duration, do func() error) error {
+	if err := b.in.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return err
 	}
-	return b
+	return do()
 }
 
 // call sends a command and waits for its answer.
 func (b *browser) call(method string, params, result any) {
 	b.tb.Helper()
+	if err := b.within(answerWithin, func() error { return b.try(method, params, result) }); err != nil {
+		b.tb.Fatalf("%s: %v", method, err)
+	}
+}
+
+func (b *browser) try(method string, params, result any) error {
 	b.last++
 	id := b.last
 	command := map[string]any{"id": id, "method": method}
@@ -101,37 +150,34 @@ func (b *browser) call(method string, params, result any) {
 	}
 	raw, err := json.Marshal(command)
 	if err != nil {
-		b.tb.Fatal(err)
+		return err
 	}
 	if _, err := b.to.Write(append(raw, 0)); err != nil {
-		b.tb.Fatal(err)
+		return err
 	}
 	for {
-		m := b.read()
-		if m.ID != id {
-			continue
+		m, err := b.read()
+		switch {
+		case err != nil:
+			return err
+		case m.ID != id:
+		case m.Error != nil:
+			return errors.New(string(m.Error))
+		case result == nil:
+			return nil
+		default:
+			return json.Unmarshal(m.Result, result)
 		}
-		if m.Error != nil {
-			b.tb.Fatalf("%s: %s", method, m.Error)
-		}
-		if result != nil {
-			if err := json.Unmarshal(m.Result, result); err != nil {
-				b.tb.Fatal(err)
-			}
-		}
-		return
 	}
 }
 
-func (b *browser) read() message {
-	b.tb.Helper()
+func (b *browser) read() (m message, err error) {
 	raw, err := b.from.ReadBytes(0)
 	if err != nil {
-		b.tb.Fatalf("the browser went away: %v", err)
+		return m, fmt.Errorf("the browser does not answer: %w", err)
 	}
-	var m message
 	if err := json.Unmarshal(bytes.TrimSuffix(raw, []byte{0}), &m); err != nil {
-		b.tb.Fatal(err)
+		return m, err
 	}
 	switch m.Method {
 	case "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded":
@@ -142,7 +188,7 @@ func (b *browser) read() message {
 			b.problems = append(b.problems, "asked for "+sent.Request.URL)
 		}
 	}
-	return m
+	return m, nil
 }
 
 // open opens a page in a window of so many pixels, light or dark, and waits until
@@ -152,7 +198,15 @@ func (b *browser) open(path string, width, height int, scheme string) {
 	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
 	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
 	b.call("Page.navigate", map[string]any{"url": "file://" + path}, nil)
-	for b.read().Method != "Page.loadEventFired" {
+	err := b.within(answerWithin, func() error {
+		for {
+			if m, err := b.read(); err != nil || m.Method == "Page.loadEventFired" {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		b.tb.Fatalf("open %s: %v", path, err)
 	}
 }
 
@@ -189,10 +243,18 @@ func (b *browser) picture(name string) {
 	}
 }
 
+// expect waits until an expression has a value.
 func (b *browser) expect(expression, want string) {
 	b.tb.Helper()
-	if got := b.eval(expression); got != want {
-		b.tb.Errorf("%s is %s, want %s", expression, got, want)
+	for end := time.Now().Add(showWithin); ; time.Sleep(20 * time.Millisecond) {
+		got := b.eval(expression)
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			b.tb.Errorf("%s is %s, want %s", expression, got, want)
+			return
+		}
 	}
 }
 
@@ -222,7 +284,7 @@ func TestPageInABrowser(t *testing.T) {
 	}
 	b := startBrowser(t)
 	for name, path := range pages {
-		for _, width := range []int{1400, 390} {
+		for _, width := range []int{1280, 390} {
 			for _, scheme := range []string{"light", "dark"} {
 				t.Run(fmt.Sprintf("%s %d %s", name, width, scheme), func(t *testing.T) {
 					b.tb, b.problems = t, nil
@@ -241,7 +303,7 @@ func TestPageInABrowser(t *testing.T) {
 
 func TestPageSortsFiltersAndShowsOtherListeners(t *testing.T) {
 	b := startBrowser(t)
-	b.open(pageFile(t, read(t, crowd(t))), 1400, 900, "light")
+	b.open(pageFile(t, read(t, crowd(t))), 1280, 900, "light")
 	first := `document.querySelector("#listeners tbody tr:not([hidden]) td").textContent`
 	shown := `document.querySelectorAll("#listeners tbody tr:not([hidden])").length`
 	b.expect(shown, "1000")
@@ -267,7 +329,7 @@ func TestPageSortsFiltersAndShowsOtherListeners(t *testing.T) {
 	b.eval(`document.querySelectorAll("#listeners a[data-view]")[5].click()`)
 	b.expect(`document.querySelector("#charts svg[role=img]").getAttribute("aria-label").includes(document.querySelectorAll("#listeners a[data-view]")[5].textContent)`, "true")
 
-	b.eval(`(s => { s.focus(); s.dispatchEvent(new KeyboardEvent("keydown", {key: "End"})); })(document.querySelector("#charts svg[role=img]"))`)
+	b.eval(`(s => { s.focus({preventScroll: true}); s.dispatchEvent(new KeyboardEvent("keydown", {key: "End"})); })(document.querySelector("#charts svg[role=img]"))`)
 	b.expect(`document.getElementById("tip").hidden`, "false")
 	b.expect(`document.getElementById("tip").textContent.includes("in the queue")`, "true")
 	b.eval(`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"}))`)
@@ -278,7 +340,7 @@ func TestPageSortsFiltersAndShowsOtherListeners(t *testing.T) {
 // Whatever a process calls itself, or the file says, is text.
 func TestHostileNamesDoNothingInABrowser(t *testing.T) {
 	b := startBrowser(t)
-	b.open(pageFile(t, read(t, hostile(t))), 1400, 900, "light")
+	b.open(pageFile(t, read(t, hostile(t))), 1280, 900, "light")
 	b.expect(`window.owned === undefined`, "true")
 	b.expect(`document.querySelectorAll("img, iframe, object, link").length`, "0")
 	b.expect(`document.querySelectorAll("script").length`, "2")

@@ -156,8 +156,10 @@ function charts() {
     make("path", {class: "limit", d}, svg);
   }
   if (limits > 0) make("text", {class: "in", x: L + 6, y: !showLimit ? y + 14 : Y(limits) - y > 16 ? Y(limits) - 6 : Y(limits) + 16}, svg, `backlog ${count(limits)}` + (showLimit ? "" : ", far above"));
+  // Not on the line of the limit, nor on its label.
+  const stalledY = showLimit && Math.abs(Y(limits) - y - 26) < 24 ? Y(limits) + 36 : y + 34;
   for (const [from, to] of bands) {
-    if (T0(to) - T0(from) > 96 && !v.fill) make("text", {class: "stalled", x: T0(from) + 9, y: y + 34}, svg, `stalled ${wait((to - from) * 1000)}`);
+    if (T0(to) - T0(from) > 96 && !v.fill) make("text", {class: "stalled", x: T0(from) + 9, y: stalledY}, svg, `stalled ${wait((to - from) * 1000)}`);
   }
   y += panelH;
 
@@ -202,12 +204,13 @@ function charts() {
   });
   let cells = null;
   if (high > 0 || low < 1e18) {
-    const lo = Math.log10(Math.max(8, low)), hi = Math.max(Math.log10(Math.max(16, high)), lo + .5);
+    let lo = Math.log10(Math.max(8, low)), hi = Math.max(Math.log10(Math.max(16, high)), lo + .5);
+    if (Math.floor(hi) - Math.ceil(lo) < 1) { lo = Math.floor(lo); hi = Math.ceil(hi); } // two labels make a scale
     const logs = (top, height) => {
       const T = us => top + height - (Math.log10(Math.max(us, 10 ** lo)) - lo) / (hi - lo) * height;
       for (let e = Math.ceil(lo - 1e-9); e <= hi + 1e-9; e++) {
         make("path", {class: "grid", d: `M${L} ${T(10 ** e)}H${L + PW}`}, svg);
-        yLabel(T(10 ** e), wait(10 ** e));
+        yLabel(T(10 ** e), e < 8 ? wait(10 ** e) : `${10 ** (e - 6)} s`);
       }
       make("path", {class: "base", d: `M${L} ${top + height}H${L + PW}`}, svg);
       return T;
@@ -221,7 +224,7 @@ function charts() {
       let d = "";
       for (const [from, to] of runs(v[name], x => x >= 0)) {
         for (let i = from; i <= to; i++) d += (i === from ? "M" : "L") + (X(i) + X(i + 1)) / 2 + " " + T(v[name][i]).toFixed(1);
-        if (from === to) d += "h.1";
+        if (from === to) d += "m-3 0h6"; // a point by itself would hardly be seen
       }
       make("path", {class: "q " + cls, d}, svg);
     }
@@ -329,7 +332,7 @@ function patience() {
   const v = D.views[shown], list = v.patience || [];
   $("gaveup").hidden = list.length === 0;
   if (!list.length) return;
-  $("gaveup-about").textContent = (shown ? v.name + ": " : "") + (v.about || "");
+  $("gaveup-about").textContent = (shown ? v.name + ": " : "") + v.about;
   const box = $("patience"), W = Math.max(280, box.clientWidth), narrow = W < 560;
   box.replaceChildren();
   const L = narrow ? 50 : 66, R = 16, T = 52, PH = 170, PW = W - L - R, H = T + PH + 48;
@@ -340,7 +343,7 @@ function patience() {
   const most = Math.max(...list.map(b => b[2])), top = niceTop(most), Y = c => T + PH - c / top * PH;
   for (const part of [0, .5, 1]) {
     make("path", {class: part ? "grid" : "base", d: `M${L} ${Y(top * part)}H${L + PW}`}, svg);
-    make("text", {x: L - 8, y: Y(top * part) + 4, "text-anchor": "end"}, svg, short(top * part));
+    if (top * part % 1 === 0) make("text", {x: L - 8, y: Y(top * part) + 4, "text-anchor": "end"}, svg, short(top * part));
   }
   for (const b of list) {
     const x = X(b[0]), bar = make("path", {class: "dead", d: `M${x + .5} ${T + PH}V${Math.min(Y(b[2]), T + PH - 2)}H${Math.max(x + 1.5, X(b[1]) - .5)}V${T + PH}Z`}, svg);

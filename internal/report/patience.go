@@ -2,11 +2,15 @@ package report
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
 
+	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
+
+	"golang.org/x/sys/unix"
 )
 
 // Patience is how long clients were willing to wait in a queue: the waits of
@@ -31,6 +35,12 @@ type PatienceBin struct {
 	sum      float64 // ns
 }
 
+// patienceSum is what is collected of a bin.
+type patienceSum struct {
+	count uint64
+	sum   float64 // ns
+}
+
 // Cluster is many clients that gave up after nearly the same wait.
 type Cluster struct {
 	From, To time.Duration // To itself is not in it
@@ -41,34 +51,45 @@ type Cluster struct {
 
 // patience collects a Patience.
 type patience struct {
-	bins           map[int]PatienceBin
+	bins           map[int]patienceSum
 	late, vanished uint64
+}
+
+func (p *patience) note(e *event.Event) {
+	wait, known := e.Wait()
+	switch {
+	case e.Kind == event.Reset && unix.Errno(e.Errno) == unix.ETIMEDOUT:
+		p.vanished++
+	case e.Flags&event.Recovered != 0 || !known:
+		p.late++
+	default:
+		p.add(wait)
+	}
 }
 
 func (p *patience) add(wait time.Duration) {
 	i := listener.BucketOf(uint64(wait / time.Microsecond))
 	if p.bins == nil {
-		p.bins = make(map[int]PatienceBin)
+		p.bins = make(map[int]patienceSum)
 	}
 	b := p.bins[i]
-	b.Count++
+	b.count++
 	b.sum += float64(wait)
 	p.bins[i] = b
 }
 
 func (p *patience) result() Patience {
 	r := Patience{Late: p.late, Vanished: p.vanished}
-	var index []int
-	for i := range p.bins {
-		index = append(index, i)
-	}
-	slices.Sort(index)
+	index := slices.Sorted(maps.Keys(p.bins))
+	r.Bins = slices.Grow(r.Bins, len(index))
 	for _, i := range index {
 		b := p.bins[i]
 		lo, hi := listener.BucketBounds(i)
-		b.From, b.To = time.Duration(lo)*time.Microsecond, time.Duration(hi)*time.Microsecond
-		r.Bins = append(r.Bins, b)
-		r.Known += b.Count
+		r.Bins = append(r.Bins, PatienceBin{
+			From: time.Duration(lo) * time.Microsecond, To: time.Duration(hi) * time.Microsecond,
+			Count: b.count, sum: b.sum,
+		})
+		r.Known += b.count
 	}
 	r.Clusters = clusters(r.Bins, r.Known)
 	return r

@@ -16,6 +16,10 @@ type Options struct {
 	// StallAfter is after how long a queue is stalled that has entries and that
 	// nobody accepts from. Default: what the recording was made with, or 1 s.
 	StallAfter time.Duration
+	// Span says which part of a recording is reported, in ns of CLOCK_MONOTONIC,
+	// to itself not included: beginning is its first time. nil: all. An error ends
+	// Each, which returns it.
+	Span func(beginning int64, h *recording.Header) (from, to int64, err error)
 }
 
 // Each makes a report of each recording that a reader has left: several, if
@@ -23,6 +27,7 @@ type Options struct {
 // are one. It stops at an error of give, and returns it, or that of the source;
 // a trace that is damaged or has no end gives a report that says so.
 func Each(r *recording.Reader, o Options, give func(*Report) error) error {
+	defer r.ReadAhead()()
 	var c *collector
 	for r.Next() {
 		rec := r.Record()
@@ -31,7 +36,7 @@ func Each(r *recording.Reader, o Options, give func(*Report) error) error {
 			c.clock(rec.Header.Clock)
 			continue
 		case rec.Kind == recording.KindHeader:
-			if c != nil {
+			if c != nil && !c.before {
 				if err := give(c.finish()); err != nil {
 					return err
 				}
@@ -41,11 +46,20 @@ func Each(r *recording.Reader, o Options, give func(*Report) error) error {
 		case c == nil:
 			c = newCollector(nil, o)
 		}
-		c.take(rec)
+		take, err := c.enter(r, rec, &o)
+		if err != nil {
+			return err
+		}
+		if take {
+			c.take(rec)
+		}
 	}
 	err := r.Err()
 	if c == nil {
 		return err
+	}
+	if c.before {
+		return errors.Join(ErrAfterEnd, err)
 	}
 	c.report.Flaws.Skipped = r.Skipped()
 	if torn := (*recording.TornError)(nil); errors.As(err, &torn) {
@@ -77,18 +91,22 @@ func (c *collector) finish() *Report {
 	last := c.see(r.End)
 	r.Patience = c.patience.result()
 	c.total.to(last)
-	for _, row := range c.table.Rows() {
+	for _, row := range c.base.RowsSince(c.table.Rows()) {
 		r.Listeners = append(r.Listeners, c.listener(row, last))
 	}
 	for _, p := range c.places {
 		for i := range p.series.columns {
-			all := &c.total.columns[i]
-			all.Fill = max(all.Fill, p.series.columns[i].Fill)
+			all, own := &c.total.columns[i], &p.series.columns[i]
+			all.Fill = max(all.Fill, own.Fill)
+			all.add(own)
 		}
 	}
+	for i := range c.nowhere.columns {
+		c.total.columns[i].add(&c.nowhere.columns[i])
+	}
 	r.Total = c.timeline(&c.total)
-	r.AcceptErrors = c.table.AcceptErrors()
-	r.Losses = append(c.table.Losses(), c.lost...)
+	r.AcceptErrors = c.base.FailuresSince(c.table.AcceptErrors())
+	r.Losses = append(c.base.LossesSince(c.table.Losses()), c.lost...)
 	if c.crowded > 0 {
 		r.Losses = append(r.Losses, listener.Loss{What: "not_in_timelines", Count: c.crowded,
 			Text: "events of listeners that are not known, or were too many for a timeline of their own; they are in that of all"})

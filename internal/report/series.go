@@ -28,11 +28,16 @@ func (c *Column) merge(o *Column) {
 	c.Depth = max(c.Depth, o.Depth)
 	c.Backlog = max(c.Backlog, o.Backlog)
 	c.Fill = max(c.Fill, o.Fill)
+	c.Stalls = max(c.Stalls, o.Stalls)
+	c.add(o)
+}
+
+// add adds the counts of events.
+func (c *Column) add(o *Column) {
 	c.Accepted += o.Accepted
 	c.Dead += o.Dead
 	c.Overflow += o.Overflow
 	c.Purged += o.Purged
-	c.Stalls = max(c.Stalls, o.Stalls)
 	c.Failed += o.Failed
 	c.Waits.merge(&o.Waits)
 }
@@ -87,10 +92,12 @@ func (s *series) waits() *listener.Histogram {
 	for i := range s.columns {
 		all.merge(&s.columns[i].Waits)
 	}
-	h := new(listener.Histogram)
+	var counts [listener.Buckets]uint32
 	for bin, n := range all.All() {
-		h.AddBucket(bin<<binShift+1<<(binShift-1), uint64(n))
+		counts[bin<<binShift+1<<(binShift-1)] = n
 	}
+	h := new(listener.Histogram)
+	h.AddBuckets(counts[:])
 	h.NoteMax(all.Max)
 	return h
 }

@@ -28,6 +28,9 @@ func BinBounds(bin int) (lo, hi time.Duration) {
 	return time.Duration(first) * time.Microsecond, time.Duration(last) * time.Microsecond
 }
 
+// spare is of how many bins Waits make room at once.
+const spare = 8
+
 // Waits are the waits of connections that were accepted in one column.
 type Waits struct {
 	Max    time.Duration // exact
@@ -62,7 +65,8 @@ func (w *Waits) span(lo, hi int) {
 	if lo >= first && hi <= last {
 		return
 	}
-	lo, hi = min(lo, first), max(hi, last)
+	// A few more than needed, as others near them will come.
+	lo, hi = min(lo, first)/spare*spare, min((max(hi, last)+spare-1)/spare*spare, Bins)
 	grown := make([]uint32, hi-lo)
 	copy(grown[first-lo:], w.counts)
 	w.first, w.counts = uint8(lo), grown

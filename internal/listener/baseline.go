@@ -1,45 +1,46 @@
-package cli
+package listener
 
 import (
 	"slices"
 	"time"
 
 	"acceptwatch/internal/event"
-	"acceptwatch/internal/listener"
 )
 
-// rowsBefore are the counts of a moment in the middle, from which on others are
+// Baseline are the counts of a moment in the middle, from which on others are
 // counted, as if the tracer had been attached then. A nil one is the beginning.
-type rowsBefore struct {
-	rows   map[rowName]listener.Row
-	errors []listener.AcceptFailures // at listeners that are not known
-	losses []listener.Loss
+type Baseline struct {
+	rows   map[rowName]Row
+	errors []AcceptFailures // at listeners that are not known
+	losses []Loss
 }
 
 type rowName struct {
-	key   listener.Key
+	key   Key
 	other bool
 }
 
-func nameOf(r *listener.Row) rowName { return rowName{r.Key, r.Other} }
+func nameOf(r *Row) rowName { return rowName{r.Key, r.Other} }
 
-func newRowsBefore(rows []listener.Row, errors []listener.AcceptFailures, losses []listener.Loss) *rowsBefore {
-	b := &rowsBefore{rows: make(map[rowName]listener.Row, len(rows)), errors: errors, losses: losses}
+// Baseline are the counts of now.
+func (t *Table) Baseline() *Baseline {
+	rows := t.Rows()
+	b := &Baseline{rows: make(map[rowName]Row, len(rows)), errors: t.AcceptErrors(), losses: t.Losses()}
 	for i := range rows {
 		b.rows[nameOf(&rows[i])] = rows[i]
 	}
 	return b
 }
 
-// since changes rows to what they counted since. What is known only as the
+// RowsSince changes rows to what they counted since. What is known only as the
 // greatest since the beginning, the longest wait and the deepest queue, is told
 // if it grew. How the books come out is not known of a queue that was there
 // before. Those that were closed before are left out.
-func (b *rowsBefore) since(rows []listener.Row) []listener.Row {
+func (b *Baseline) RowsSince(rows []Row) []Row {
 	if b == nil {
 		return rows
 	}
-	rows = slices.DeleteFunc(rows, func(r listener.Row) bool {
+	rows = slices.DeleteFunc(rows, func(r Row) bool {
 		was, ok := b.rows[nameOf(&r)]
 		return ok && was.Open == 0 && r.Open == 0 && was.Closed == r.Closed && was.Enqueued == r.Enqueued &&
 			was.Accepted == r.Accepted && was.Dead() == r.Dead()
@@ -52,7 +53,7 @@ func (b *rowsBefore) since(rows []listener.Row) []listener.Row {
 	return rows
 }
 
-func subtract(r, was *listener.Row) {
+func subtract(r, was *Row) {
 	for _, of := range []struct {
 		now *uint64
 		was uint64
@@ -83,9 +84,9 @@ func subtract(r, was *listener.Row) {
 		m := &r.Members[i]
 		of := was.Members
 		if len(of) == 0 && was.ID == m.ID {
-			of = []listener.Row{*was}
+			of = []Row{*was}
 		}
-		if j := slices.IndexFunc(of, func(w listener.Row) bool { return w.ID == m.ID }); j >= 0 {
+		if j := slices.IndexFunc(of, func(w Row) bool { return w.ID == m.ID }); j >= 0 {
 			subtract(m, &of[j])
 		}
 	}
@@ -95,8 +96,8 @@ func grown(now, was uint64) uint64 { return max(now, was) - was }
 
 // waitsSince are the waits that w has and was has not. The longest is that of w
 // if it is a new one, or else the end of its bucket.
-func waitsSince(w, was *listener.Waits) listener.Waits {
-	var counts [listener.Buckets]uint64
+func waitsSince(w, was *Waits) Waits {
+	var counts [Buckets]uint64
 	if w.Histogram != nil {
 		for i, n := range w.Histogram.All() {
 			counts[i] = n
@@ -107,7 +108,7 @@ func waitsSince(w, was *listener.Waits) listener.Waits {
 			counts[i] = grown(counts[i], n)
 		}
 	}
-	h := &listener.Histogram{}
+	h := &Histogram{}
 	last := -1
 	for i, n := range counts {
 		h.AddBucket(i, n)
@@ -115,12 +116,12 @@ func waitsSince(w, was *listener.Waits) listener.Waits {
 			last = i
 		}
 	}
-	var since listener.Waits
+	var since Waits
 	switch {
 	case w.Max > was.Max:
 		since.Max = w.Max
 	case last >= 0:
-		_, end := listener.BucketBounds(last)
+		_, end := BucketBounds(last)
 		since.Max = min(time.Duration(end)*time.Microsecond, w.Max)
 	}
 	if last < 0 {
@@ -133,7 +134,7 @@ func waitsSince(w, was *listener.Waits) listener.Waits {
 }
 
 // failuresSince are the failed accepts that were not counted before.
-func failuresSince(all, was []listener.AcceptFailures) []listener.AcceptFailures {
+func failuresSince(all, was []AcceptFailures) []AcceptFailures {
 	type who struct {
 		pid   uint32
 		errno uint16
@@ -143,7 +144,7 @@ func failuresSince(all, was []listener.AcceptFailures) []listener.AcceptFailures
 	for _, f := range was {
 		before[who{f.PID, f.Errno, f.Comm}] += f.Count
 	}
-	var since []listener.AcceptFailures
+	var since []AcceptFailures
 	for _, f := range all {
 		if f.Count = grown(f.Count, before[who{f.PID, f.Errno, f.Comm}]); f.Count > 0 {
 			since = append(since, f)
@@ -152,20 +153,22 @@ func failuresSince(all, was []listener.AcceptFailures) []listener.AcceptFailures
 	return since
 }
 
-func (b *rowsBefore) failuresSince(all []listener.AcceptFailures) []listener.AcceptFailures {
+// FailuresSince are the failed accepts at listeners that are not known since.
+func (b *Baseline) FailuresSince(all []AcceptFailures) []AcceptFailures {
 	if b == nil {
 		return all
 	}
 	return failuresSince(all, b.errors)
 }
 
-func (b *rowsBefore) lossesSince(all []listener.Loss) []listener.Loss {
+// LossesSince are the losses since.
+func (b *Baseline) LossesSince(all []Loss) []Loss {
 	if b == nil {
 		return all
 	}
-	var since []listener.Loss
+	var since []Loss
 	for _, l := range all {
-		i := slices.IndexFunc(b.losses, func(was listener.Loss) bool { return was.What == l.What })
+		i := slices.IndexFunc(b.losses, func(was Loss) bool { return was.What == l.What })
 		if i >= 0 {
 			l.Count = grown(l.Count, b.losses[i].Count)
 		}

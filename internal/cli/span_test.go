@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// tenMinutes is a server that accepts every 10 s, but for a stall from 8 min 10 s
+// to 9 min 10 s, in which a client gives up.
+func tenMinutes() *fakeKernel {
+	var script []action
+	for i := range int64(60) {
+		at := i * 10 * second
+		script = append(script, enters(at+second, 40000+uint16(i)))
+		if at < 490*second || at >= 550*second {
+			script = append(script, accepts(at+2*second))
+		}
+	}
+	script = append(script, hangsUp(500*second, 40049))
+	for i := range int64(6) {
+		script = append(script, accepts(550*second+i*ms))
+	}
+	k := newFakeKernel(script...)
+	k.now = began
+	return k
+}
+
+// A part of a recording is found without reading what is before it: damage there
+// is not met. It is told as if everything had been read, as from a pipe.
+func TestPartsOfARecordingAreLeaptTo(t *testing.T) {
+	path, _ := recorded(t, tenMinutes(), "--duration", "10m")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage := func(from, to int) []byte {
+		b := bytes.Clone(whole)
+		for at := len(b) * from / 100; at < len(b)*to/100; at += 200 {
+			b[at] ^= 0x55
+		}
+		return b
+	}
+	damaged := filepath.Join(t.TempDir(), "damaged.trace")
+	for _, span := range []struct {
+		since, until string
+		file         []byte
+	}{
+		{"--since=8m0s", "", damage(5, 40)},
+		{"--since=8m50s", "--until=9m30s", damage(5, 40)}, // in the middle of the stall
+		{"--since=0s", "--until=30s", damage(20, 90)},
+	} {
+		if err := os.WriteFile(damaged, span.file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"trace -o json -r", "report -o json", "report", "export --format csv", "export --format jsonl"} {
+			args := append(strings.Fields(command), damaged, span.since)
+			if span.until != "" {
+				args = append(args, span.until)
+			}
+			got, logs, code := replayed(t, args...)
+			if code != exitDone || strings.Contains(got+logs, "damage") {
+				t.Errorf("%q: exit code %d, %.500s", args, code, logs)
+			}
+			args[len(strings.Fields(command))] = "-"
+			var out, log bytes.Buffer
+			a := pastApp(t, &out, &log)
+			a.In = bytes.NewReader(whole)
+			if code := a.run(t.Context(), args); code != exitDone {
+				t.Errorf("%q: exit code %d, %s", args, code, log.String())
+			}
+			if want := out.String(); got != want || want == "" {
+				t.Errorf("%q: got\n%s\nwant\n%s", args, got, want)
+			}
+		}
+	}
+}
+
+func TestReportOfAPartTellsOnlyOfIt(t *testing.T) {
+	path, _ := recorded(t, tenMinutes(), "--duration", "10m")
+	for _, test := range []struct {
+		args    string
+		code    int
+		want    []string
+		without string
+	}{
+		{"", exitDone, []string{"60 accepted", "1 close_wait"}, "queued at start"},
+		{"--since 8m", exitDone, []string{"12 accepted", "1 close_wait", "stalled"}, ""},
+		{"--since 9m30s", exitDone, []string{"3 accepted"}, "close_wait"},
+		{"--until 5m", exitDone, []string{"30 accepted"}, "close_wait"},
+		{"--since 1h", exitUsage, []string{"--since is after the end of"}, "accepted"},
+		{"--since 2m --until 1m", exitUsage, []string{"--since is not before --until"}, "accepted"},
+	} {
+		out, logs, code := replayed(t, append([]string{"report", path}, strings.Fields(test.args)...)...)
+		if code != test.code {
+			t.Errorf("%s: exit code %d", test.args, code)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(out+logs, want) {
+				t.Errorf("%s: no %q in:\n%s%s", test.args, want, out, logs)
+			}
+		}
+		if test.without != "" && strings.Contains(out, test.without) {
+			t.Errorf("%s: %q in:\n%s", test.args, test.without, out)
+		}
+	}
+}

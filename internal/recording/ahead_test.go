@@ -1,0 +1,84 @@
+package recording
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// told is everything that a reader tells of a file, in words.
+func told(r *Reader) string {
+	var b strings.Builder
+	for rec := range r.All() {
+		writeRecord(&b, rec)
+		if rec.Damage != nil {
+			fmt.Fprintln(&b, rec.Damage)
+		}
+	}
+	fmt.Fprintln(&b, r.Skipped(), r.Err())
+	return b.String()
+}
+
+// Whatever a file is, the same is read of it.
+func TestReadAheadChangesNothing(t *testing.T) {
+	file, _ := small(t)
+	files := map[string][]byte{"whole": file, "joined": slices.Concat(file, file)}
+	for at := 200; at < len(file); at += 97 {
+		files[fmt.Sprintf("cut at %d", at)] = file[:at]
+		flipped := bytes.Clone(file)
+		flipped[at] ^= 0x10
+		files[fmt.Sprintf("flipped at %d", at)] = flipped
+	}
+	for name, file := range files {
+		r, err := NewReader(bytes.NewReader(file))
+		if err != nil {
+			continue // there is no whole header
+		}
+		want := told(r)
+		if r, err = NewReader(bytes.NewReader(file)); err != nil {
+			t.Fatal(err)
+		}
+		stop := r.ReadAhead()
+		if got := told(r); got != want {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+		}
+		stop()
+		if r.Next() {
+			t.Errorf("%s: a record after the end", name)
+		}
+	}
+}
+
+// Who stops in the middle leaves nothing behind, and may go elsewhere before.
+func TestReadAheadStopsAndSeeks(t *testing.T) {
+	file, want := small(t)
+	r, err := NewReader(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := r.ReadAhead()
+	for range 3 { // from the beginning, the middle and the end
+		if err := r.SeekTime(0); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for rec := range r.All() {
+			if n++; rec.Kind == KindHeader {
+				t.Error("the header is read again")
+			}
+		}
+		if n != len(want) || r.Err() != nil {
+			t.Errorf("%d of %d records, %v", n, len(want), r.Err())
+		}
+		_ = r.SeekTime(0)
+		r.Next()
+	}
+	ahead := r.ahead
+	stop()
+	<-ahead.stopped
+	if r.Next() || r.Err() != nil {
+		t.Errorf("a record after it was stopped, %v", r.Err())
+	}
+}
