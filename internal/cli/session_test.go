@@ -40,15 +40,15 @@ func fakeApp(k *fakeKernel, out *bytes.Buffer) *app {
 			now:       func() time.Time { return epoch.Add(time.Duration(k.now - began)) },
 			monotonic: func() int64 { return k.now },
 			netns:     testNetNS,
-			sockets: func(_ context.Context, states sockdiag.StateMask, _ *filter.Filter) ([]hostSocket, error) {
-				if states == sockdiag.States(sockdiag.Listen) {
-					return []hostSocket{{sockdiag.Socket{Family: 2, State: sockdiag.Listen, Local: k.bound, Inode: testInode}, testNetNS}}, nil
+			sockets: func(_ context.Context, q sockdiag.Query, _ *filter.Filter, fn func(*hostSocket)) error {
+				if q.States == sockdiag.States(sockdiag.Listen) {
+					fn(&hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.Listen, Local: k.bound, Inode: testInode}, testNetNS})
+					return nil
 				}
-				var held []hostSocket
-				for inode := uint32(901); inode <= 903; inode++ {
-					held = append(held, hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound, Inode: inode}, testNetNS})
+				for _, inode := range []uint32{901, 902, 903, 0} {
+					fn(&hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound, Inode: inode}, testNetNS})
 				}
-				return append(held, hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound}, testNetNS}), nil
+				return nil
 			},
 			owners: func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
 				found := make(map[uint32][]owner.Process)
