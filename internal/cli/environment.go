@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -21,6 +19,9 @@ type environment struct {
 	getenv    func(string) string
 	now       func() time.Time // the wall clock
 	monotonic func() int64     // ns, CLOCK_MONOTONIC
+
+	// pause returns after a time, and false if ctx ended before.
+	pause func(ctx context.Context, d time.Duration) bool
 
 	// netns is the inode of this process's network namespace; 0: not known.
 	netns uint32
@@ -48,6 +49,7 @@ func hostEnvironment() environment {
 		getenv:    os.Getenv,
 		now:       time.Now,
 		monotonic: monotonic,
+		pause:     pause,
 		sockets:   hostSockets,
 		owners:    owner.Scanner{}.Scan,
 		host:      hostIdentity(),
@@ -70,4 +72,15 @@ func (env *environment) list(ctx context.Context, states sockdiag.StateMask, f *
 	var list []hostSocket
 	err := env.sockets(ctx, sockdiag.Query{States: states}, f, func(s *hostSocket) { list = append(list, *s) })
 	return list, err
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }

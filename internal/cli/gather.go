@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
@@ -28,6 +29,9 @@ type gatherer struct {
 	missing []error
 	open    []recording.Held // accepted, in CLOSE_WAIT and still open
 	looked  bool             // for these
+	// silent is since when nothing has come from the clients of these, by
+	// inode; nil: not known.
+	silent map[uint32]time.Duration
 }
 
 // take learns of an answer, of now or recorded.
@@ -252,13 +256,13 @@ func (g *gatherer) held(ctx context.Context, table *listener.Table, all []ui.Lis
 	}
 	for i := range all {
 		all[i].HeldKnown = true
-		all[i].Held = byOwner(byKey[all[i].Key])
+		all[i].Held = g.byOwner(byKey[all[i].Key])
 	}
 }
 
 // byOwner sums sockets up by the process that has them. One that several have,
 // after a fork, counts for the first.
-func byOwner(sockets []recording.Held) []ui.Held {
+func (g *gatherer) byOwner(sockets []recording.Held) []ui.Held {
 	var list []ui.Held
 	for i := range sockets {
 		var p owner.Process
@@ -271,6 +275,7 @@ func byOwner(sockets []recording.Held) []ui.Held {
 			list = append(list, ui.Held{Owner: owner.Process{PID: p.PID, Comm: p.Comm}})
 		}
 		list[at].Sockets++
+		list[at].Silent = max(list[at].Silent, g.silent[sockets[i].Inode])
 		list[at].Owner.FDs = append(list[at].Owner.FDs, p.FDs...)
 	}
 	return list

@@ -22,7 +22,10 @@ type Queue struct {
 
 	// Derived says that Unaccepted.Close is not counted: it is the depth less
 	// what was listed, since sock_diag lists no socket in CLOSE.
-	Derived    bool
+	Derived bool
+	// Excess are connections that were listed and are not in the queue: they
+	// were accepted meanwhile, or are of MPTCP on a kernel that does not say so.
+	Excess     uint32
 	AgeUnknown uint32 // entries that are in no count of Unaccepted.Ages
 	Unread     uint64 // bytes that queued clients have sent
 
@@ -191,19 +194,19 @@ func (l *Look) Queues() []*Queue {
 }
 
 func (l *Look) finish(row listener.Row, q *queue) *Queue {
-	if q.looked && !l.opt.Walked {
-		// Entries came or went meanwhile: those that were there all the time
-		// are at least so many.
-		row.Depth = min(row.Depth, q.again)
+	least, most := row.Depth, row.Depth
+	if q.looked && !l.opt.Walked { // entries may have come and gone meanwhile
+		least, most = min(least, q.again), max(most, q.again)
 	}
-	row.Depth = max(row.Depth, q.entries)
-	hidden := row.Depth - q.entries
+	row.Depth = min(max(least, q.entries), most)
+	listed := min(q.entries, row.Depth)
+	hidden := row.Depth - listed
 	row.Unaccepted = listener.Unaccepted{
 		Known: true, Walked: row.Time, Ages: q.ages,
 		Established: q.states[0], CloseWait: q.states[1], Close: q.states[2], SynRecv: q.states[3],
 	}
 	out := &Queue{
-		AgeUnknown: q.ageUnknown + hidden, Unread: q.unread, Drops: q.drops, DropsKnown: q.dropsKnown,
+		Excess: q.entries - listed, AgeUnknown: q.ageUnknown + hidden, Unread: q.unread, Drops: q.drops, DropsKnown: q.dropsKnown,
 		Connections: q.connections,
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
@@ -24,6 +25,7 @@ type Listener struct {
 type Held struct {
 	Owner   owner.Process // FDs are those of the sockets; PID 0: not known whose
 	Sockets int
+	Silent  time.Duration // since anything came from the client that was heard longest ago; 0: not known
 }
 
 // Name is the address of the listener, and its network namespace if it is not
