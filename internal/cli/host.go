@@ -82,7 +82,7 @@ func (h *liveHost) heldOf(sockets []hostSocket, err error, at func(*recording.He
 	o := &recording.Owners{Time: h.env.monotonic()}
 	if err != nil {
 		o.Missing = append(o.Missing, err.Error())
-		if len(sockets) == 0 {
+		if broken(err) && len(sockets) == 0 {
 			return h.answer(o)
 		}
 	}

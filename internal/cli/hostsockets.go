@@ -98,6 +98,13 @@ func (e *unseenError) Error() string {
 
 func (e *unseenError) Unwrap() []error { return e.others }
 
+// broken says that an error is more than a part of the host that could not be
+// looked at: that nothing was listed does not mean that there is nothing.
+func broken(err error) bool {
+	var unseen *unseenError
+	return err != nil && (!errors.As(err, &unseen) || len(unseen.others) > 0)
+}
+
 func processes(n int) string {
 	if n == 1 {
 		return "1 process"

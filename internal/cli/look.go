@@ -3,13 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
 	"acceptwatch/internal/recording"
 	"acceptwatch/internal/snapshot"
 	"acceptwatch/internal/sockdiag"
@@ -65,7 +66,7 @@ func (l *looker) look(ctx context.Context) (*seen, error) {
 		return nil, ctx.Err()
 	case errors.As(err, &missing):
 		return nil, unavailable(missing, "")
-	case err != nil && len(found.listeners) == 0:
+	case broken(err) && len(found.listeners) == 0:
 		return nil, err
 	case err != nil:
 		found.notes = append(found.notes, err.Error())
@@ -102,7 +103,7 @@ func (l *looker) contents(ctx context.Context, f *found) error {
 	case l.opt.mode == modeWalk:
 		return why
 	case l.opt.mode != modeDiag:
-		f.notes = append(f.notes, fmt.Sprintf("connections that were reset are derived, ages are less exact: %v", why))
+		f.notes = append(f.notes, "reset connections are derived and ages less exact, because queues cannot be walked: "+whyNot(why))
 	}
 	f.mode = modeDiag
 	f.look, f.losses = snapshot.New(options), nil
@@ -138,6 +139,14 @@ func wholly(err error, f *found) error {
 		return nil
 	}
 	return err
+}
+
+// whyNot is why queues cannot be walked, without what is said around it.
+func whyNot(err error) string {
+	if errors.Is(err, errWalkCut) {
+		return err.Error()
+	}
+	return strings.TrimPrefix(err.Error(), "walk queues: ")
 }
 
 // errWalkCut says that a walk did not come to the end of a queue.
@@ -296,7 +305,7 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 		}
 	}
 	g := &gatherer{
-		host:   &lookHost{liveHost{env: &l.app.env}, f},
+		host:   newLookHost(&l.app.env, f),
 		filter: &l.opt.filter, silent: f.silent,
 	}
 	all := g.listeners(rows)
@@ -336,6 +345,36 @@ func (f *found) inCgroups(row *listener.Row, cgroups map[uint64]bool) bool {
 type lookHost struct {
 	liveHost
 	found *found
+}
+
+// newLookHost looks for the owners of all at once: what costs is to read who has
+// which descriptors.
+func newLookHost(env *environment, f *found) *lookHost {
+	var (
+		known  map[uint32][]owner.Process
+		report owner.Report
+		err    error
+	)
+	once := *env
+	once.owners = func(asked map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+		if known == nil && err == nil {
+			inodes := make(map[uint32]struct{})
+			for _, list := range [][]hostSocket{f.listeners, f.held} {
+				for i := range list {
+					inodes[list[i].Inode] = struct{}{}
+				}
+			}
+			known, report, err = env.owners(inodes)
+		}
+		found := make(map[uint32][]owner.Process, len(asked))
+		for inode := range asked {
+			if holders := known[inode]; holders != nil {
+				found[inode] = holders
+			}
+		}
+		return found, report, err
+	}
+	return &lookHost{liveHost{env: &once}, f}
 }
 
 func (h *lookHost) listening(context.Context, *filter.Filter) ([]hostSocket, error) {

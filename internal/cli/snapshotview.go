@@ -71,6 +71,7 @@ type lookJSON struct {
 	clock *wallClock
 	told  []string
 	buf   []byte
+	err   error // of the first write that failed
 }
 
 func (v *lookJSON) show(s *seen) error {
@@ -82,7 +83,6 @@ func (v *lookJSON) show(s *seen) error {
 			v.app.log.Warn().Msg(note)
 		}
 	}
-	b := v.buf[:0]
 	total := export.SnapshotSummary{Time: s.at, Mode: s.mode, Duration: s.took, Listeners: len(s.queues), HeldCloseWait: new(int)}
 	for i := range s.queues {
 		q := &s.queues[i]
@@ -94,18 +94,28 @@ func (v *lookJSON) show(s *seen) error {
 			record.Held = append(record.Held, export.Held(h))
 			*total.HeldCloseWait += h.Sockets
 		}
-		b = export.AppendListener(b, &record)
+		v.buf = export.AppendListener(v.buf, &record)
 		for j := range q.Look.Connections {
-			b = export.AppendConnection(b, &q.Look.Connections[j], q.Look, s.at)
+			v.buf = export.AppendConnection(v.buf, &q.Look.Connections[j], q.Look, s.at)
+			if len(v.buf) >= flushAt {
+				v.write()
+			}
 		}
 		total.Depth += uint64(q.Depth)
 		total.Dead += uint64(q.Unaccepted.Dead())
 	}
 	for i := range s.losses {
 		total.Losses += s.losses[i].Count
-		b = export.AppendLoss(b, &s.losses[i])
+		v.buf = export.AppendLoss(v.buf, &s.losses[i])
 	}
-	v.buf = export.AppendSnapshotSummary(b, total)
-	_, err := v.app.Out.Write(v.buf)
-	return err
+	v.buf = export.AppendSnapshotSummary(v.buf, total)
+	v.write()
+	return v.err
+}
+
+func (v *lookJSON) write() {
+	if v.err == nil {
+		_, v.err = v.app.Out.Write(v.buf)
+	}
+	v.buf = v.buf[:0]
 }

@@ -20,6 +20,13 @@ type Queues struct {
 	entries int
 }
 
+// NoWalkError says why queues cannot be walked.
+type NoWalkError struct{ err error }
+
+func (e *NoWalkError) Error() string { return "walk queues: " + e.err.Error() }
+
+func (e *NoWalkError) Unwrap() []error { return []error{e.err, ErrUnsupported} }
+
 // mostWalked bounds the memory of a walk: entries in all queues.
 const mostWalked = 1 << 18
 
@@ -29,19 +36,20 @@ const mostWalked = 1 << 18
 // here, or not for so much.
 func OpenQueues(f filter.Filter, entries, listeners int) (*Queues, error) {
 	if entries > mostWalked {
-		return nil, fmt.Errorf("walk queues of %d entries: %d are the most that there is room for: %w", entries, mostWalked, ErrUnsupported)
+		return nil, &NoWalkError{fmt.Errorf("they hold %d entries, and there is room for %d", entries, mostWalked)}
 	}
-	features := preflight.Detect()
-	if err := working("BTF type information", features.BTF, "ring buffers", features.RingBuf, "socket iterators", features.IterTCP); err != nil {
-		return nil, fmt.Errorf("walk queues: %w: %w", err, ErrUnsupported)
+	features := preflight.DetectWalk()
+	if err := working("eBPF", features.RingBuf, "BTF type information", features.BTF, "socket iterators", features.IterTCP); err != nil {
+		return nil, &NoWalkError{err}
 	}
 	plan := &Plan{walk: walkProgram(features), probeRead: features.ProbeRead.OK()}
 	f.PIDs, f.Comms, f.Cgroup = nil, nil, 0
-	// More may come before the walk does, which leaves half of the ring free.
-	room := entries + entries/4 + 2*listeners + 256
-	o := Options{Filter: f, RingSize: 2 * recordSize * room, Listeners: 2*listeners + 256}
+	// More may come before the walk does.
+	room := entries + entries/8 + 2*listeners + 256
+	o := Options{Filter: f, RingSize: recordSize * room, Listeners: 2*listeners + 256}
 	size := chooseSizes(&o, listeners, os.Getpagesize())
 	size.histograms = firstHistogram + 1
+	size.walkOnly = true
 	coll, err := load(plan, &o, size)
 	if err != nil {
 		return nil, err
