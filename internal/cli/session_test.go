@@ -35,19 +35,20 @@ func fakeApp(k *fakeKernel, out *bytes.Buffer) *app {
 		openSource: func(context.Context, sourceOptions) (source, error) {
 			return k, nil
 		},
+		openWalk: func(filter.Filter, int, int) (walk, error) { return fakeWalk{k}, nil },
 		env: environment{
 			getenv:    func(string) string { return "" },
 			now:       func() time.Time { return epoch.Add(time.Duration(k.now - began)) },
 			monotonic: func() int64 { return k.now },
-			netns:     testNetNS,
+			pause: func(ctx context.Context, d time.Duration) bool {
+				for until := k.now + int64(d); k.now < until && ctx.Err() == nil; {
+					_ = k.Read(func(*event.Event) {}) // which goes on by 100 ms
+				}
+				return ctx.Err() == nil
+			},
+			netns: testNetNS,
 			sockets: func(_ context.Context, q sockdiag.Query, _ *filter.Filter, fn func(*hostSocket)) error {
-				if q.States == sockdiag.States(sockdiag.Listen) {
-					fn(&hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.Listen, Local: k.bound, Inode: testInode}, testNetNS})
-					return nil
-				}
-				for _, inode := range []uint32{901, 902, 903, 0} {
-					fn(&hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound, Inode: inode}, testNetNS})
-				}
+				k.sockets(q, func(s sockdiag.Socket) { fn(&hostSocket{s, testNetNS}) })
 				return nil
 			},
 			owners: func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {

@@ -82,10 +82,14 @@ func TestAttachToAFullQueue(t *testing.T) {
 			t.Fatal("a full queue took one more")
 		}
 
+		idle := listen(t, "127.0.0.1:0", 1)
 		starting := time.Now()
+		traceJSON(t, mode, "--port", portOf(t, idle.addr)).stop()
+		withoutAny := time.Since(starting)
+		starting = time.Now()
 		tr := traceJSON(t, mode, "--port", portOf(t, l.addr))
 		shown := time.Now()
-		t.Logf("mode %s: %d queued were shown %v after the start", mode, size, shown.Sub(starting))
+		t.Logf("mode %s: %d queued were shown %v after the start; start, nothing queued and end take %v", mode, size, shown.Sub(starting), withoutAny)
 		first := tr.first(l.addr)
 		wantAsSS(t, first, ss(t))
 		u := first.Unaccepted

@@ -39,7 +39,11 @@ func (q *Queue) busy() bool { return q.Depth > 0 || len(q.Held) > 0 }
 // Snapshot prints a look.
 func (p *Printer) Snapshot(s *Snapshot) {
 	p.layout = layoutFor(p.opt.Width())
-	p.print(strong, "", "accept queues of "+s.Filter+" at "+s.At.Format("15:04:05")+", mode "+s.Mode+": "+modeWords(s.Mode))
+	of := ""
+	if s.Filter != "everything" {
+		of = " of " + s.Filter
+	}
+	p.print(strong, "", "accept queues"+of+" at "+s.At.Format("15:04:05")+", mode "+s.Mode+": "+modeWords(s.Mode))
 	idle := 0
 	for i := range s.Queues {
 		q := &s.Queues[i]
@@ -51,6 +55,7 @@ func (p *Printer) Snapshot(s *Snapshot) {
 		p.queue(q, s)
 	}
 	if s.Waiting != "" {
+		p.buf = append(p.buf, '\n')
 		p.print(slow, "", "nothing listens on "+s.Waiting)
 	}
 	p.idleQueues(s, idle)
@@ -185,6 +190,8 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 	var parts []string
 	client := func(n uint32) string { return Plural(n, "queued client") }
 	switch {
+	case u.Dead() == 0 && u.NotLooked > 0:
+		parts = append(parts, client(q.Depth)+", "+Count(u.NotLooked)+" of them in a state that is not known")
 	case u.Dead() == 0:
 		verb := " wait"
 		if q.Depth == 1 {
@@ -212,7 +219,10 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 				" been accepted since "+moment(p.wall(q.OldestQueued), at))
 		}
 	}
-	if look.Full() {
+	switch _, several := look.Fullest(); {
+	case look.Full() && several:
+		parts = append(parts, "one of the queues is full, and refuses new clients")
+	case look.Full():
 		parts = append(parts, "the queue is full, and refuses new clients")
 	}
 	return strings.Join(parts, "; ")
