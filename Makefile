@@ -102,7 +102,7 @@ soak: build vm-needs ## All tests on the kernels between; what must not grow: a 
 
 .PHONY: bench
 bench: ## Go benchmarks: decoding, state, sampling
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/sockdiag ./internal/owner
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/snapshot ./internal/sockdiag ./internal/owner
 
 .PHONY: bench-kernel
 bench-kernel: build vm-needs ## What tracing costs the kernel, in instructions per connection

@@ -284,7 +284,7 @@ func (g *gatherer) byOwner(sockets []recording.Held) []ui.Held {
 // notes are what could not be found out of these listeners, in words.
 func (g *gatherer) notes(all []ui.Listener) []string {
 	var notes []string
-	if text := g.report.String(); text != "" && slices.ContainsFunc(all, lacksOwner) {
+	if text := g.report.String(); text != "" && (filtersProcesses(g.filter) || slices.ContainsFunc(all, lacksOwner)) {
 		notes = append(notes, "owners may be missing: "+text)
 	}
 	if err := errors.Join(g.missing...); err != nil {
