@@ -137,7 +137,11 @@ func (p *Printer) queue(q *Queue, s *Snapshot) {
 		p.row(problem, Count(u.Close), "CLOSE", about)
 	}
 	if u.NotLooked > 0 {
-		p.row(slow, Count(u.NotLooked), "not listed", "of a state and an age that are not known")
+		about := "of a state and an age that are not known"
+		if s.Mode == "diag" {
+			about = "of MPTCP clients, or reset: sock_diag does not tell which"
+		}
+		p.row(slow, Count(u.NotLooked), "not listed", about)
 	}
 	if look.Excess > 0 {
 		p.row(slow, Count(look.Excess), "in excess", "listed without a process and not in the queue: just accepted, or MPTCP")
