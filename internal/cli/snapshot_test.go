@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,6 +161,35 @@ func TestWalkThatDidNotSeeAllIsNotTakenForAll(t *testing.T) {
 	out, _, _ = runSnapshot(t, k, nil, "--mode", "walk")
 	if !strings.Contains(out, "mode walk") || !strings.Contains(out, "lost: 1 entries found no room") {
 		t.Errorf("%s", out)
+	}
+}
+
+// roomyWalk has room for so many entries.
+type roomyWalk struct {
+	fakeWalk
+	entries int
+	closed  *int
+}
+
+func (w *roomyWalk) Entries() int { return w.entries }
+func (w *roomyWalk) Close() error { *w.closed++; return nil }
+
+func TestWalkIsOpenedAgainForALongerQueue(t *testing.T) {
+	k := newFakeKernel()
+	k.now = began
+	for i := range uint16(1500) { // 1,024 there is always room for
+		k.script = append(k.script, enters(int64(i)*ms, 10000+i))
+	}
+	var opened []int
+	closed := 0
+	out, _, code := runSnapshot(t, k, func(a *app) {
+		a.openWalk = func(_ filter.Filter, entries, _ int) (walk, error) {
+			opened = append(opened, entries)
+			return &roomyWalk{fakeWalk{k}, entries, &closed}, nil
+		}
+	}, "--watch", "1s", "--duration", "2s")
+	if code != exitDone || strings.Count(out, "mode walk") != 3 || !slices.Equal(opened, []int{1024, 3000}) || closed != 2 {
+		t.Errorf("exit code %d, opened for %v, closed %d times:\n%s", code, opened, closed, out)
 	}
 }
 
