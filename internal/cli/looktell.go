@@ -16,10 +16,11 @@ import (
 // tell joins the queues with who has them, and leaves what the filter selects.
 func (l *looker) tell(ctx context.Context, f *found) *seen {
 	queues := f.look.Queues()
+	chosen := f.inCgroups(l.opt.cgroups)
 	rows := make([]listener.Row, 0, len(queues))
 	byKey := make(map[listener.Key]*snapshot.Queue, len(queues))
 	for _, q := range queues {
-		if f.inCgroups(&q.Row, l.opt.cgroups) {
+		if chosen == nil || slices.ContainsFunc(inodesOf(&q.Row), func(inode uint32) bool { return chosen[inode] }) {
 			rows = append(rows, q.Row)
 			byKey[q.Key] = q
 		}
@@ -43,25 +44,28 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 		q.Connections = slices.DeleteFunc(q.Connections, func(e event.Event) bool { return !l.opt.filter.Match(e.NetNS, e.Local) })
 		s.queues = append(s.queues, ui.Queue{Listener: one, Look: q})
 	}
-	slices.SortStableFunc(s.queues, func(a, b ui.Queue) int { // with nothing queued, those that leak
-		if a.Depth > 0 || b.Depth > 0 {
-			return 0
-		}
-		return len(b.Held) - len(a.Held)
-	})
+	// Those with nothing queued come last; of them, those that leak the most come
+	// first.
+	if i := slices.IndexFunc(s.queues, func(q ui.Queue) bool { return q.Depth == 0 }); i >= 0 {
+		slices.SortStableFunc(s.queues[i:], func(a, b ui.Queue) int { return b.HeldSockets() - a.HeldSockets() })
+	}
 	s.waiting = g.notListening(ctx)
 	return s
 }
 
-// inCgroups says whether a listener was made in one of the cgroups; nil: any.
-func (f *found) inCgroups(row *listener.Row, cgroups map[uint64]bool) bool {
+// inCgroups are the inodes of the listeners that were made in one of the
+// cgroups; nil: any will do.
+func (f *found) inCgroups(cgroups map[uint64]bool) map[uint32]bool {
 	if cgroups == nil {
-		return true
+		return nil
 	}
-	inodes := inodesOf(row)
-	return slices.ContainsFunc(f.listeners, func(s hostSocket) bool {
-		return cgroups[s.CgroupID] && slices.Contains(inodes, s.Inode)
-	})
+	inodes := make(map[uint32]bool)
+	for i := range f.listeners {
+		if s := &f.listeners[i]; cgroups[s.CgroupID] {
+			inodes[s.Inode] = true
+		}
+	}
+	return inodes
 }
 
 // lookHost is the host at the time of a look, which has listed its sockets.

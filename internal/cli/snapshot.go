@@ -197,13 +197,10 @@ func valuesOf(q *ui.Queue) *trigger.Values {
 	one, _ := q.Look.Fullest()
 	v := &trigger.Values{
 		CloseWait: float64(q.Unaccepted.CloseWait), Reset: float64(q.Unaccepted.Close),
-		Overflow: float64(q.Look.Drops), Depth: one.Depth, Places: one.Backlog + 1,
+		HeldCloseWait: float64(q.HeldSockets()), Overflow: float64(q.Look.Drops), Depth: one.Depth, Places: one.Backlog + 1,
 	}
 	if age, known := q.Oldest(); known {
 		v.Wait = age
-	}
-	for i := range q.Held {
-		v.HeldCloseWait += float64(q.Held[i].Sockets)
 	}
 	return v
 }

@@ -93,8 +93,8 @@
 //	listeners            how many share the address, if several do
 //	close_derived        true: CLOSE of unaccepted is not counted, but what is in
 //	                     the queue and was not listed (mode diag)
-//	not_looked_at        entries of a state that is not known; CLOSE is then not
-//	                     told
+//	not_looked_at        entries of a state that is not known; of unaccepted, only
+//	                     CLOSE_WAIT is then told, as far as it was listed
 //	excess               connections that were listed without a process and are not
 //	                     in the queue: just accepted, or MPTCP
 //	ages                 [{"below_ns", "count"}] entries by how long they have

@@ -21,6 +21,15 @@ type Listener struct {
 	HeldKnown bool
 }
 
+// HeldSockets is how many connections the Held are.
+func (l *Listener) HeldSockets() int {
+	n := 0
+	for i := range l.Held {
+		n += l.Held[i].Sockets
+	}
+	return n
+}
+
 // Held are sockets in CLOSE_WAIT that a process has open.
 type Held struct {
 	Owner   owner.Process // FDs are those of the sockets; PID 0: not known whose

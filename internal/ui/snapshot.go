@@ -43,7 +43,7 @@ func (p *Printer) Snapshot(s *Snapshot) {
 	if s.Filter != "everything" {
 		of = " of " + s.Filter
 	}
-	p.print(strong, "", "accept queues"+of+" at "+s.At.Format("15:04:05")+", mode "+s.Mode+": "+modeWords(s.Mode))
+	p.print(strong, "", "accept queues"+of+" at "+s.At.Format("15:04:05")+", mode "+s.Mode+": "+modeWords(s))
 	idle := 0
 	for i := range s.Queues {
 		q := &s.Queues[i]
@@ -69,8 +69,11 @@ func (p *Printer) Snapshot(s *Snapshot) {
 	p.print(faint, "", Plural(len(s.Queues), "listener")+" looked at in "+Duration(s.Took))
 }
 
-func modeWords(mode string) string {
-	if mode == "walk" {
+func modeWords(s *Snapshot) string {
+	switch {
+	case s.Mode == "walk" && len(s.Losses) > 0:
+		return "the queues were walked, not all was seen"
+	case s.Mode == "walk":
 		return "the queues were walked, everything is exact"
 	}
 	return "sockets were listed, ages are to the kernel's tick, CLOSE is derived"
