@@ -125,7 +125,7 @@ soak: build vm-needs ## All tests on the kernels between; what must not grow: a 
 
 .PHONY: bench
 bench: ## Go benchmarks: decoding, state, sampling, recordings, reports
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/sockdiag ./internal/owner \
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/snapshot ./internal/sockdiag ./internal/owner \
 		./internal/recording ./internal/report
 
 .PHONY: bench-kernel

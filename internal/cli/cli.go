@@ -30,6 +30,7 @@ type app struct {
 	Stdio
 	log        zerolog.Logger
 	openSource openSource
+	openWalk   openWalk
 	env        environment
 }
 
@@ -38,7 +39,7 @@ type app struct {
 // standard output ends it quietly.
 func Run(ctx context.Context, args []string, stdio Stdio) int {
 	return runWithSignals(ctx, &app{
-		Stdio: stdio, log: newLog(stdio.Err), openSource: openProbe, env: hostEnvironment(),
+		Stdio: stdio, log: newLog(stdio.Err), openSource: openProbe, openWalk: openQueues, env: hostEnvironment(),
 	}, args)
 }
 

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -22,15 +20,19 @@ type environment struct {
 	now       func() time.Time // the wall clock
 	monotonic func() int64     // ns, CLOCK_MONOTONIC
 
+	// pause returns after a time, and false if ctx ended before.
+	pause func(ctx context.Context, d time.Duration) bool
+
 	// netns is the inode of this process's network namespace; 0: not known.
 	netns uint32
 
 	host identity // for recordings
 
-	// sockets lists the TCP sockets of all network namespaces, or of the
-	// filter's, that are in one of the states and have one of the filter's
-	// ports. The error is for what is missing in the list.
-	sockets func(context.Context, sockdiag.StateMask, *filter.Filter) ([]hostSocket, error)
+	// sockets calls fn with the TCP sockets of all network namespaces, or of the
+	// filter's, that the query selects; without ports in it, those that have
+	// one of the filter's. The socket is valid until fn returns. The error is
+	// for what is missing.
+	sockets func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error
 
 	// owners finds who holds sockets, by their inodes.
 	owners func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error)
@@ -47,6 +49,7 @@ func hostEnvironment() environment {
 		getenv:    os.Getenv,
 		now:       time.Now,
 		monotonic: monotonic,
+		pause:     pause,
 		sockets:   hostSockets,
 		owners:    owner.Scanner{}.Scan,
 		host:      hostIdentity(),
@@ -64,25 +67,20 @@ func monotonic() int64 {
 	return now.Nano()
 }
 
-func hostSockets(ctx context.Context, states sockdiag.StateMask, f *filter.Filter) ([]hostSocket, error) {
-	namespaces, errs := netns.List()
-	query := sockdiag.Query{States: states}
-	for _, r := range f.Ports {
-		query.Ports = append(query.Ports, sockdiag.PortRange{Low: r.First, High: r.Last})
-	}
+// list is the sockets that are in one of the states.
+func (env *environment) list(ctx context.Context, states sockdiag.StateMask, f *filter.Filter) ([]hostSocket, error) {
 	var list []hostSocket
-	for _, ns := range namespaces {
-		if f.NetNS != 0 && f.NetNS != ns.Inode {
-			continue
-		}
-		query.NetNS = &ns
-		err := sockdiag.Dump(ctx, query, func(s *sockdiag.Socket) error {
-			list = append(list, hostSocket{*s, ns.Inode})
-			return nil
-		})
-		if err != nil && !errors.Is(err, sockdiag.ErrInterrupted) {
-			errs = append(errs, fmt.Errorf("list sockets of %s: %w", ns, err))
-		}
+	err := env.sockets(ctx, sockdiag.Query{States: states}, f, func(s *hostSocket) { list = append(list, *s) })
+	return list, err
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
-	return list, errors.Join(errs...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/sockdiag"
 )
 
 const (
@@ -17,6 +18,7 @@ const (
 	testNetNS    = 4026531840
 	testInode    = 4242
 	testListener = 77
+	testCgroup   = 1 << 40
 	testBacklog  = 128
 )
 
@@ -103,6 +105,51 @@ func (k *fakeKernel) Sample(waits bool) (*listener.Sample, error) {
 		Time: k.now, Listeners: []listener.Counted{counted},
 		Addresses: []listener.AtAddress{k.deaths}, Losses: k.losses, AcceptErrors: slices.Clone(k.failed),
 	}, nil
+}
+
+// sockets are the listener, what is queued and in a table of the kernel, and
+// three connections that the server has not closed.
+func (k *fakeKernel) sockets(q sockdiag.Query, fn func(sockdiag.Socket)) {
+	list := func(s sockdiag.Socket) {
+		if q.States&sockdiag.States(s.State) != 0 {
+			s.Family, s.Local = 2, k.bound
+			fn(s)
+		}
+	}
+	list(sockdiag.Socket{State: sockdiag.Listen, Inode: testInode, Cookie: 1, RQueue: uint32(len(k.queue)), WQueue: k.backlog,
+		Drops: 12, HasDrops: true, CgroupID: testCgroup})
+	for _, e := range k.queue {
+		if e.State == event.Close {
+			continue
+		}
+		s := sockdiag.Socket{State: sockdiag.State(e.State), Remote: e.Peer, Cookie: uint64(e.Peer.Port()), RQueue: e.Unread,
+			LastDataSent: time.Duration(k.now - e.Queued).Truncate(time.Millisecond), HasInfo: true}
+		if e.State == event.CloseWaited {
+			s.RQueue++ // the FIN
+		}
+		list(s)
+	}
+	for inode := uint32(901); inode <= 903; inode++ {
+		list(sockdiag.Socket{State: sockdiag.CloseWait, Inode: inode, LastHeard: time.Duration(inode) * time.Second, HasInfo: true})
+	}
+}
+
+// fakeWalk looks into the fake kernel's queue.
+type fakeWalk struct{ k *fakeKernel }
+
+func (w fakeWalk) Entries() int { return 1 << 10 }
+func (w fakeWalk) Close() error { return nil }
+
+func (w fakeWalk) Look(fn func(*event.Event)) ([]listener.Loss, error) {
+	w.k.pending = nil
+	if err := w.k.Walk(); err != nil {
+		return nil, err
+	}
+	for i := range w.k.pending {
+		fn(&w.k.pending[i])
+	}
+	w.k.pending = nil
+	return w.k.losses, nil
 }
 
 // enters queues a connection from a port.

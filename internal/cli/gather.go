@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
@@ -27,6 +28,9 @@ type gatherer struct {
 	missing []error
 	open    []recording.Held // accepted, in CLOSE_WAIT and still open
 	looked  bool             // for these
+	// silent is since when nothing has come from the clients of these, by
+	// inode; nil: not known.
+	silent map[uint32]time.Duration
 }
 
 // take learns of an answer, of now or recorded.
@@ -242,7 +246,7 @@ func (g *gatherer) notListening(ctx context.Context) string {
 // notes are what could not be found out of these listeners, in words.
 func (g *gatherer) notes(all []ui.Listener) []string {
 	var notes []string
-	if text := g.report.String(); text != "" && slices.ContainsFunc(all, lacksOwner) {
+	if text := g.report.String(); text != "" && (filtersProcesses(g.filter) || slices.ContainsFunc(all, lacksOwner)) {
 		notes = append(notes, "owners may be missing: "+text)
 	}
 	if err := errors.Join(g.missing...); err != nil {

@@ -38,13 +38,13 @@ func (g *gatherer) held(ctx context.Context, table *listener.Table, all []ui.Lis
 	}
 	for i := range all {
 		all[i].HeldKnown = true
-		all[i].Held = byOwner(byKey[all[i].Key])
+		all[i].Held = g.byOwner(byKey[all[i].Key])
 	}
 }
 
 // byOwner sums sockets up by the process that has them. One that several have,
 // after a fork, counts for the first.
-func byOwner(sockets []recording.Held) []ui.Held {
+func (g *gatherer) byOwner(sockets []recording.Held) []ui.Held {
 	var list []ui.Held
 	for i := range sockets {
 		var p owner.Process
@@ -57,6 +57,7 @@ func byOwner(sockets []recording.Held) []ui.Held {
 			list = append(list, ui.Held{Owner: owner.Process{PID: p.PID, Comm: p.Comm}})
 		}
 		list[at].Sockets++
+		list[at].Silent = max(list[at].Silent, g.silent[sockets[i].Inode])
 		list[at].Owner.FDs = append(list[at].Owner.FDs, p.FDs...)
 	}
 	return list

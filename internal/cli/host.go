@@ -54,7 +54,7 @@ func (h *liveHost) answer(o *recording.Owners) *recording.Owners {
 }
 
 func (h *liveHost) listening(ctx context.Context, f *filter.Filter) ([]hostSocket, error) {
-	return h.env.sockets(ctx, sockdiag.States(sockdiag.Listen), f)
+	return h.env.list(ctx, sockdiag.States(sockdiag.Listen), f)
 }
 
 func (h *liveHost) holders(inodes map[uint32]struct{}) *recording.Owners {
@@ -72,11 +72,17 @@ func (h *liveHost) holders(inodes map[uint32]struct{}) *recording.Owners {
 }
 
 func (h *liveHost) held(ctx context.Context, f *filter.Filter, at func(*recording.Held) bool) *recording.Owners {
+	sockets, err := h.env.list(ctx, sockdiag.States(sockdiag.CloseWait), f)
+	return h.heldOf(sockets, err, at)
+}
+
+// heldOf is held of sockets that were listed, all or but for what the error
+// says.
+func (h *liveHost) heldOf(sockets []hostSocket, err error, at func(*recording.Held) bool) *recording.Owners {
 	o := &recording.Owners{Time: h.env.monotonic()}
-	sockets, err := h.env.sockets(ctx, sockdiag.States(sockdiag.CloseWait), f)
 	if err != nil {
 		o.Missing = append(o.Missing, err.Error())
-		if len(sockets) == 0 {
+		if broken(err) && len(sockets) == 0 {
 			return h.answer(o)
 		}
 	}

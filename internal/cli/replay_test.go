@@ -34,9 +34,9 @@ func pastApp(t *testing.T, out, logs *bytes.Buffer) *app {
 			now:       func() time.Time { return time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC) },
 			monotonic: func() int64 { t.Error("the clock was read"); return 0 },
 			netns:     1,
-			sockets: func(context.Context, sockdiag.StateMask, *filter.Filter) ([]hostSocket, error) {
+			sockets: func(context.Context, sockdiag.Query, *filter.Filter, func(*hostSocket)) error {
 				t.Error("sockets were listed")
-				return nil, nil
+				return nil
 			},
 			owners: func(map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
 				t.Error("owners were looked for")

@@ -17,6 +17,7 @@ dead before anyone accepted them, and who should have accepted them.`
 
 const rootExamples = `  acceptwatch doctor                      what works on this kernel
   acceptwatch demo                        see the incident that this is about
+  acceptwatch snapshot                    what is stuck now, since when, whose
   acceptwatch trace --port 8000           live lines, a summary on Ctrl-C
   acceptwatch trace --min-wait 100ms      only connections that waited
   acceptwatch trace -o json | jq .        JSON Lines
@@ -85,6 +86,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newReportCommand,
 		newExportCommand,
 		newRecordCommand,
+		newSnapshotCommand,
 
 		newVersionCommand,
 	}

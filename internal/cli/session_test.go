@@ -35,20 +35,21 @@ func fakeApp(k *fakeKernel, out *bytes.Buffer) *app {
 		openSource: func(context.Context, sourceOptions) (source, error) {
 			return k, nil
 		},
+		openWalk: func(filter.Filter, int, int) (walk, error) { return fakeWalk{k}, nil },
 		env: environment{
 			getenv:    func(string) string { return "" },
 			now:       func() time.Time { return epoch.Add(time.Duration(k.now - began)) },
 			monotonic: func() int64 { return k.now },
-			netns:     testNetNS,
-			sockets: func(_ context.Context, states sockdiag.StateMask, _ *filter.Filter) ([]hostSocket, error) {
-				if states == sockdiag.States(sockdiag.Listen) {
-					return []hostSocket{{sockdiag.Socket{Family: 2, State: sockdiag.Listen, Local: k.bound, Inode: testInode}, testNetNS}}, nil
+			pause: func(ctx context.Context, d time.Duration) bool {
+				for until := k.now + int64(d); k.now < until && ctx.Err() == nil; {
+					_ = k.Read(func(*event.Event) {}) // which goes on by 100 ms
 				}
-				var held []hostSocket
-				for inode := uint32(901); inode <= 903; inode++ {
-					held = append(held, hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound, Inode: inode}, testNetNS})
-				}
-				return append(held, hostSocket{sockdiag.Socket{Family: 2, State: sockdiag.CloseWait, Local: k.bound}, testNetNS}), nil
+				return ctx.Err() == nil
+			},
+			netns: testNetNS,
+			sockets: func(_ context.Context, q sockdiag.Query, _ *filter.Filter, fn func(*hostSocket)) error {
+				k.sockets(q, func(s sockdiag.Socket) { fn(&hostSocket{s, testNetNS}) })
+				return nil
 			},
 			owners: func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
 				found := make(map[uint32][]owner.Process)

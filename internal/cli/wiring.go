@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 
+	"acceptwatch/internal/filter"
 	"acceptwatch/internal/probe"
 )
 
@@ -26,4 +27,13 @@ func (s probeSource) SetHeld(sockets []heldSocket) error {
 		held[i] = probe.Held(socket)
 	}
 	return s.Tracer.SetHeld(held)
+}
+
+// openQueues is the walk of snapshot: a socket iterator.
+func openQueues(f filter.Filter, entries, listeners int) (walk, error) {
+	q, err := probe.OpenQueues(f, entries, listeners)
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
 }

@@ -82,6 +82,46 @@
 // failed_accepts, with accept_errors_elsewhere, as accept_errors
 // of a listener, of those whose listener is not known.
 //
+// # Snapshots
+//
+// A look has its time in all of its lines, and ends with a summary of its own.
+// Its lines of type "listener" come with the worst first. They have the keys
+// listener, netns, owners, depth, backlog, oldest_ns, unaccepted,
+// held_close_wait and held as above, none of what is counted since a start, and
+//
+//	time                 of the look
+//	listeners            how many share the address, if several do
+//	close_derived        true: CLOSE of unaccepted is not counted, but what is in
+//	                     the queue and was not listed (mode diag)
+//	not_looked_at        entries of a state that is not known; of unaccepted, only
+//	                     CLOSE_WAIT is then told, as far as it was listed
+//	excess               connections that were listed without a process and are not
+//	                     in the queue: just accepted, or MPTCP
+//	ages                 [{"below_ns", "count"}] entries by how long they have
+//	                     been queued, each in one count; the last has no bound
+//	age_unknown          entries that are in none of these
+//	unread_bytes         that queued clients have sent, but for those that were not
+//	                     listed
+//	dropped              SYNs and last ACKs that were dropped since the listener
+//	                     was made, most often because the queue was full; what a
+//	                     client sends again counts again
+//	none_accepted_since  a time since which it is known that nothing has been
+//	                     accepted; what is left out says nothing
+//	accepted_at_most     how many can have been accepted since the oldest entry was
+//	                     queued
+//
+// and in held silent_ns, since when nothing has come from the client of these
+// that was heard longest ago. In mode diag ages are as exact as the kernel's tick
+// (1 to 10 ms), in mode walk to the microsecond.
+//
+// type "connection", an entry of the queue, the oldest first: time, listener,
+// local (the connection's own end), peer, age_ns (since it was queued), state,
+// unread_bytes, netns, cookie.
+//
+// The summary has time, mode (walk or diag), duration_ns (that the look took),
+// listeners, depth (of all), dead (of these, known to be in CLOSE_WAIT or CLOSE),
+// held_close_wait, losses.
+//
 // # Tables
 //
 // CSV and Parquet hold the events only, a row each: see EventRow.

@@ -25,7 +25,7 @@ type waitRecord struct {
 type unacceptedRecord struct {
 	Established *uint32 `json:"ESTABLISHED,omitempty"`
 	CloseWait   uint32  `json:"CLOSE_WAIT"`
-	Close       uint32  `json:"CLOSE"`
+	Close       *uint32 `json:"CLOSE,omitempty"`
 	SynRecv     *uint32 `json:"SYN_RECV,omitempty"`
 }
 
@@ -42,6 +42,7 @@ type heldRecord struct {
 	Comm    string `json:"comm,omitempty"`
 	FDs     []int  `json:"fds,omitempty"`
 	Sockets int    `json:"sockets"`
+	Silent  *int64 `json:"silent_ns,omitempty"`
 }
 
 // refusalRecord is what not every mode counts.
@@ -56,25 +57,32 @@ type refusalRecord struct {
 	AcceptErrors    []failureRecord `json:"accept_errors"`
 }
 
+// countRecord is what was counted since the start of a trace.
+type countRecord struct {
+	Enqueued  uint64      `json:"enqueued"`
+	Accepted  uint64      `json:"accepted"`
+	Waits     *waitRecord `json:"wait_ns,omitempty"`
+	CloseWait uint64      `json:"close_wait"`
+	Reset     uint64      `json:"reset"`
+	Purged    uint64      `json:"purged"`
+}
+
 type listenerRecord struct {
 	Type           string            `json:"type"`
+	Time           *time.Time        `json:"time,omitempty"`
 	Listener       string            `json:"listener,omitempty"`
 	NetNS          uint32            `json:"netns,omitempty"`
 	Owners         []ownerRecord     `json:"owners,omitempty"`
 	Depth          *uint32           `json:"depth,omitempty"`
 	Backlog        *uint32           `json:"backlog,omitempty"`
 	OldestNS       *time.Duration    `json:"oldest_ns,omitempty"`
-	Enqueued       uint64            `json:"enqueued"`
-	Accepted       uint64            `json:"accepted"`
-	Waits          *waitRecord       `json:"wait_ns,omitempty"`
-	CloseWait      uint64            `json:"close_wait"`
-	Reset          uint64            `json:"reset"`
-	Purged         uint64            `json:"purged"`
+	*countRecord                     // nil: of a snapshot
 	*refusalRecord                   // nil: not counted
 	Lost           *uint64           `json:"lost,omitempty"`
 	Unaccepted     *unacceptedRecord `json:"unaccepted,omitempty"`
 	HeldCloseWait  *int              `json:"held_close_wait,omitempty"`
 	Held           []heldRecord      `json:"held,omitempty"`
+	*queueRecord                     // nil: of a trace
 }
 
 // Listener is a row with what is not in events.
@@ -89,12 +97,15 @@ type Listener struct {
 	// open, by the process that has them. HeldKnown says that somebody looked.
 	Held      []Held
 	HeldKnown bool
+	// Snapshot is what a look found; nil: the row is of a trace.
+	Snapshot *Snapshot
 }
 
 // Held are sockets in CLOSE_WAIT that a process has open.
 type Held struct {
 	Owner   owner.Process // FDs are those of the sockets; PID 0: not known whose
 	Sockets int
+	Silent  time.Duration // since anything came from the client that was heard longest ago; 0: not known
 }
 
 // AppendListener appends the line of a listener, with a line feed.
@@ -102,8 +113,11 @@ func AppendListener(b []byte, l *Listener) []byte {
 	row := l.Row
 	record := listenerRecord{
 		Type: "listener", NetNS: row.Key.NetNS,
-		Enqueued: row.Enqueued, Accepted: row.Accepted,
-		CloseWait: row.CloseWait, Reset: row.Reset, Purged: row.Purged,
+	}
+	if l.Snapshot != nil {
+		l.Snapshot.fill(&record)
+	} else {
+		record.countRecord = countsOf(row)
 	}
 	if l.Refusals {
 		record.refusalRecord = &refusalRecord{
@@ -116,7 +130,11 @@ func AppendListener(b []byte, l *Listener) []byte {
 		record.HeldCloseWait = new(int)
 		for _, h := range l.Held {
 			*record.HeldCloseWait += h.Sockets
-			record.Held = append(record.Held, heldRecord{h.Owner.PID, h.Owner.Comm, slices.Sorted(slices.Values(h.Owner.FDs)), h.Sockets})
+			held := heldRecord{PID: h.Owner.PID, Comm: h.Owner.Comm, FDs: slices.Sorted(slices.Values(h.Owner.FDs)), Sockets: h.Sockets}
+			if h.Silent > 0 {
+				held.Silent = (*int64)(&h.Silent)
+			}
+			record.Held = append(record.Held, held)
 		}
 	}
 	if row.Key.Addr.IsValid() {
@@ -128,7 +146,10 @@ func AppendListener(b []byte, l *Listener) []byte {
 	if row.Open > 0 {
 		record.Depth, record.Backlog = &row.Depth, &row.Backlog
 		u := &row.Unaccepted
-		record.Unaccepted = &unacceptedRecord{CloseWait: u.CloseWait, Close: u.Close}
+		record.Unaccepted = &unacceptedRecord{CloseWait: u.CloseWait, Close: &u.Close}
+		if l.Snapshot != nil && u.NotLooked > 0 {
+			record.Unaccepted.Close = nil
+		}
 		if u.Known && u.NotLooked == 0 {
 			record.Unaccepted.Established, record.Unaccepted.SynRecv = &u.Established, &u.SynRecv
 		}
@@ -136,15 +157,23 @@ func AppendListener(b []byte, l *Listener) []byte {
 	if oldest, known := row.Oldest(); known {
 		record.OldestNS = &oldest
 	}
-	if w := &row.Wait; w.Count > 0 {
-		record.Waits = &waitRecord{&w.P50, &w.P90, &w.P99, w.Max}
-	} else if w.Max > 0 {
-		record.Waits = &waitRecord{Max: w.Max}
-	}
-	if row.AttachKnown {
+	if row.AttachKnown && l.Snapshot == nil {
 		record.Lost = &row.Lost
 	}
 	return appendRecord(b, record)
+}
+
+func countsOf(row *listener.Row) *countRecord {
+	c := &countRecord{
+		Enqueued: row.Enqueued, Accepted: row.Accepted,
+		CloseWait: row.CloseWait, Reset: row.Reset, Purged: row.Purged,
+	}
+	if w := &row.Wait; w.Count > 0 {
+		c.Waits = &waitRecord{&w.P50, &w.P90, &w.P99, w.Max}
+	} else if w.Max > 0 {
+		c.Waits = &waitRecord{Max: w.Max}
+	}
+	return c
 }
 
 // failureRecords are never nil: there are none is not that they are not known.

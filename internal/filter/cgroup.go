@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,46 @@ var ErrNotCgroup = errors.New("not a directory of a cgroup2 tree")
 // ("/sys/fs/cgroup/system.slice/nginx.service") or as it stands in
 // /proc/PID/cgroup ("/system.slice/nginx.service").
 func CgroupID(path string) (uint64, error) {
+	dir, err := cgroupDir(path)
+	if err != nil {
+		return 0, err
+	}
+	return cgroupHandle(dir)
+}
+
+// CgroupsBelow are the ids of a cgroup, given as to CgroupID, and of those below
+// it that exist now.
+func CgroupsBelow(path string) (map[uint64]bool, error) {
+	top, err := cgroupDir(path)
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[uint64]bool)
+	err = filepath.WalkDir(top, func(dir string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && dir != top:
+			return nil // removed meanwhile
+		case err != nil:
+			return err
+		case !d.IsDir():
+			return nil
+		}
+		id, err := cgroupHandle(dir)
+		if err == nil {
+			ids[id] = true
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list cgroups below %q: %w", path, err)
+	}
+	return ids, nil
+}
+
+// cgroupDir is the directory of a cgroup.
+func cgroupDir(path string) (string, error) {
 	candidates := []string{path}
 	for _, root := range cgroupRoots {
 		candidates = append(candidates, filepath.Join(root, path))
@@ -35,10 +76,10 @@ func CgroupID(path string) (uint64, error) {
 		case fs.Type != unix.CGROUP2_SUPER_MAGIC:
 			failure = ErrNotCgroup
 		default:
-			return cgroupHandle(candidate)
+			return candidate, nil
 		}
 	}
-	return 0, fmt.Errorf("find cgroup %q: %w; give a directory below %s", path, failure, cgroupRoots[0])
+	return "", fmt.Errorf("find cgroup %q: %w; give a directory below %s", path, failure, cgroupRoots[0])
 }
 
 // cgroupHandle asks for the file handle, which is the id (kernfs_encode_fh,

@@ -104,3 +104,22 @@ func TestCgroupIDRefusesOtherDirectories(t *testing.T) {
 		t.Errorf("CgroupID of nothing = %v", err)
 	}
 }
+
+// Of a cgroup2 tree, what is below a directory is part of what is below the one
+// above.
+func TestCgroupsBelow(t *testing.T) {
+	if _, err := CgroupsBelow(t.TempDir()); !errors.Is(err, ErrNotCgroup) {
+		t.Errorf("a directory elsewhere: %v", err)
+	}
+	root, err := CgroupID("/")
+	if err != nil {
+		t.Skipf("no cgroup2 tree is mounted here: %v", err)
+	}
+	all, err := CgroupsBelow("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !all[root] {
+		t.Errorf("%d is not among %v", root, all)
+	}
+}

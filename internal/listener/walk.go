@@ -49,7 +49,8 @@ func AgeBounds() [5]time.Duration {
 	return [5]time.Duration{10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second, time.Minute}
 }
 
-func (a *Ages) add(age time.Duration) {
+// Add counts one entry.
+func (a *Ages) Add(age time.Duration) {
 	for i, bound := range AgeBounds() {
 		if age < bound {
 			a[i]++
@@ -93,7 +94,7 @@ func (t *Table) queued(e *event.Event, emit func(*event.Event)) {
 		w.looked++
 		w.states[stateIndex(e.State)]++
 		if e.Queued != 0 {
-			w.ages.add(time.Duration(max(0, e.Time-e.Queued)))
+			w.ages.Add(time.Duration(max(0, e.Time-e.Queued)))
 			if len(w.heads) < maxHeads {
 				w.heads = append(w.heads, e.Queued)
 			}

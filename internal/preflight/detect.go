@@ -18,21 +18,8 @@ import (
 // RLIMIT_MEMLOCK applies to eBPF it stays lifted for this process, because
 // nothing could be loaded otherwise.
 func Detect() *Features {
-	f := &Features{
-		Arch:      runtime.GOARCH,
-		Caps:      effectiveCaps(),
-		Lockdown:  activeWord(readFile("/sys/kernel/security/lockdown")),
-		Seccomp:   seccompFiltered(readFile("/proc/self/status")),
-		OuterUser: initialNamespace("user", procUserInitIno),
-		OuterPID:  initialNamespace("pid", procPIDInitIno),
-	}
-	f.Release = kernelRelease()
-	f.Major, f.Minor = parseRelease(f.Release)
-	f.Memlock = liftMemlock(!f.AtLeast(5, 11))
-
-	privileged := f.Caps.Tracing() && f.OuterUser
-	try := func(err error) Trial { return trial(err, privileged) }
-
+	f := here()
+	try := f.trial
 	k := kernel{types: btf.NewCache()}
 	spec, err := k.types.Kernel()
 	if f.BTF = try(err); err == nil {
@@ -49,6 +36,44 @@ func Detect() *Features {
 	f.FetchAtomics = try(inVehicle(f, k.tryFetchAtomics))
 	return f
 }
+
+// DetectWalk tries only what a walk of queues needs, and attaches to nothing
+// that others pass: BTF, RingBuf, IterTCP, ProbeRead and Loop. Without
+// privileges it tries nothing.
+func DetectWalk() *Features {
+	f := here()
+	k := kernel{types: btf.NewCache()}
+	if f.RingBuf = f.trial(tryRingBuf()); !f.RingBuf.OK() {
+		return f
+	}
+	_, err := k.types.Kernel()
+	f.BTF = f.trial(err)
+	f.IterTCP = f.trial(needs(f.BTF, "the kernel's BTF", k.tryIterTCP))
+	if f.IterTCP.OK() {
+		f.ProbeRead = f.trial(k.tryProbeRead(iterSpec()))
+		f.Loop = f.trial(k.tryLoop(iterSpec()))
+	}
+	return f
+}
+
+// here is what needs no program.
+func here() *Features {
+	f := &Features{
+		Arch:      runtime.GOARCH,
+		Caps:      effectiveCaps(),
+		Lockdown:  activeWord(readFile("/sys/kernel/security/lockdown")),
+		Seccomp:   seccompFiltered(readFile("/proc/self/status")),
+		OuterUser: initialNamespace("user", procUserInitIno),
+		OuterPID:  initialNamespace("pid", procPIDInitIno),
+	}
+	f.Release = kernelRelease()
+	f.Major, f.Minor = parseRelease(f.Release)
+	f.Memlock = liftMemlock(!f.AtLeast(5, 11))
+	return f
+}
+
+// trial sorts the result of an attempt.
+func (f *Features) trial(err error) Trial { return trial(err, f.Caps.Tracing() && f.OuterUser) }
 
 // needs makes the attempt if what it builds on is there. If that is known to
 // be missing, so is the rest; if that is not known, neither is the rest.

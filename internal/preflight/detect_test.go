@@ -133,6 +133,19 @@ func TestDetectOnThisHost(t *testing.T) {
 	}
 }
 
+// The few trials find what all of them find, and leave nothing behind.
+func TestDetectWalkFindsTheSame(t *testing.T) {
+	before := descriptors(t)
+	f, all := DetectWalk(), Detect()
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	if f.RingBuf.Answer != all.RingBuf.Answer || f.RingBuf.OK() && f.IterTCP.Answer != all.IterTCP.Answer ||
+		f.IterTCP.OK() && (f.BTF.Answer != all.BTF.Answer || f.Loop.Answer != all.Loop.Answer || f.ProbeRead.Answer != all.ProbeRead.Answer) {
+		t.Errorf("%+v, but all trials find %+v", f, all)
+	}
+}
+
 // TestUnknownHelperIsTold proves that tryLoop's reading of the verifier's two
 // refusals holds on this kernel: a helper that no kernel has is EINVAL.
 func TestUnknownHelperIsTold(t *testing.T) {

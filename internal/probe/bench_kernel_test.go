@@ -104,7 +104,7 @@ func (s *setUp) put(t *testing.T, features *preflight.Features) func() {
 	if s.empty {
 		coll = must(loadEmpty(p))(t)
 	} else {
-		coll = must(load(p, &s.options, 0))(t)
+		coll = must(load(p, &s.options, chooseSizes(&s.options, 0, os.Getpagesize())))(t)
 	}
 	links := must(attach(p, coll))(t)
 	if len(links) != len(p.hooks) {

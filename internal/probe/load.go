@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -26,8 +25,7 @@ type loaded struct {
 
 // load brings the plan's programs and maps into the kernel, but for those that
 // are loaded apart.
-func load(p *Plan, o *Options, existing int) (*loaded, error) {
-	size := chooseSizes(o, existing, os.Getpagesize())
+func load(p *Plan, o *Options, size sizes) (*loaded, error) {
 	read := map[object]*ebpf.CollectionSpec{}
 	l := &loaded{spec: func(from object) (*ebpf.CollectionSpec, error) {
 		if spec := read[from]; spec != nil {

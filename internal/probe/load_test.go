@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"os"
 	"testing"
 
 	"acceptwatch/internal/preflight"
@@ -13,7 +14,7 @@ func TestOptionalProgramsLoadOneByOne(t *testing.T) {
 		p := must(MakePlan(preflight.Detect(), m))(t)
 		limits := len(p.Limits)
 		p.single = true
-		l := must(load(p, &Options{}, 0))(t)
+		l := must(load(p, &Options{}, chooseSizes(&Options{}, 0, os.Getpagesize())))(t)
 		defer l.Close()
 		links := must(attach(p, l))(t)
 		defer func() { check(t, detach(links)) }()

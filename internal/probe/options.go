@@ -50,6 +50,7 @@ type sizes struct {
 	ring       uint32 // bytes
 	listeners  uint32
 	histograms uint32 // slots, the two reserved ones included
+	walkOnly   bool   // a walk may fill the ring, as nothing else happens meanwhile
 }
 
 // chooseSizes makes room for twice the listeners that exist. It is pure.
@@ -69,17 +70,22 @@ func chooseSizes(o *Options, existing, pageSize int) sizes {
 	listeners = min(listeners, largestListeners)
 	histograms := min(max(defaultHistograms, 2*existing), listeners) + int(firstHistogram)
 	histograms = min(histograms, histogramMemory/int(unsafe.Sizeof(tracingHistogram{})))
-	return sizes{uint32(ring), uint32(listeners), uint32(histograms)}
+	return sizes{ring: uint32(ring), listeners: uint32(listeners), histograms: uint32(histograms)}
 }
 
 // configure writes the options into the constants of the programs.
 func configure(spec *ebpf.CollectionSpec, o *Options, size sizes, probeRead bool) error {
 	f := &o.Filter
+	// Of this a walk fills half.
+	ring := uint64(size.ring)
+	if size.walkOnly {
+		ring *= 2
+	}
 	set := map[string]any{
 		tracingVarCfgFilterOn:  flag(!reflect.ValueOf(*f).IsZero()),
 		tracingVarCfgKinds:     kindBits(o.Kinds),
 		tracingVarCfgMinWaitUs: uint64(o.MinWait.Microseconds()),
-		tracingVarCfgRingSize:  uint64(size.ring),
+		tracingVarCfgRingSize:  ring,
 		tracingVarCfgNetns:     f.NetNS,
 		tracingVarCfgCgroup:    f.Cgroup,
 		tracingVarCfgHeldOn:    flag(len(f.PIDs)+len(f.Comms) > 0),

@@ -68,8 +68,7 @@ func Open(o Options) (*Tracer, error) {
 	if o.Filter.Cgroup != 0 && !plan.probeRead {
 		return nil, fmt.Errorf("filter by cgroup: it needs bpf_probe_read_kernel, which this host refuses (lockdown=confidentiality); choose listeners by --port, --pid or --comm: %w", ErrUnsupported)
 	}
-	existing := countListeners()
-	coll, err := load(plan, &o, existing)
+	coll, err := load(plan, &o, chooseSizes(&o, countListeners(), os.Getpagesize()))
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ const (
 	// Offsets of struct tcp_info (include/uapi/linux/tcp.h) and of the array in
 	// attrSKMemInfo (SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h).
 	offLastDataSent = 44
+	offLastAckRecv  = 56
 	offDrops        = 8 * 4
 )
 
@@ -111,9 +112,10 @@ func nextAttr(b []byte) (kind uint16, value, rest []byte, err error) {
 func (s *Socket) setAttr(kind uint16, value []byte) {
 	ne := binary.NativeEndian
 	switch {
-	case kind == attrInfo && len(value) >= offLastDataSent+4 && s.State != Listen:
+	case kind == attrInfo && len(value) >= offLastAckRecv+4 && s.State != Listen:
 		// A listener's tcp_info holds queue lengths only (tcp_get_info).
 		s.LastDataSent = time.Duration(ne.Uint32(value[offLastDataSent:])) * time.Millisecond
+		s.LastHeard = time.Duration(ne.Uint32(value[offLastAckRecv:])) * time.Millisecond
 		s.HasInfo = true
 	case kind == attrSKMemInfo && len(value) >= offDrops+4:
 		s.Drops = ne.Uint32(value[offDrops:])

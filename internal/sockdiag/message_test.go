@@ -59,9 +59,10 @@ const (
 		06000000 00000000          # 5 bytes and the FIN
 		00000000 00000000
 		0500 0800 00 000000
-		3800 0200                  # INET_DIAG_INFO as a very old kernel has it
+		4000 0200                  # INET_DIAG_INFO as a very old kernel has it
 			08000000 00000000 00000000 00000000 00000000 00000000 00000000
 			00000000 00000000 00000000 00000000 e8030000 00000000
+			00000000 dc050000
 	`
 	request = `
 		02 03 01 00 1f40 d431
@@ -108,7 +109,7 @@ func TestParseSocket(t *testing.T) {
 		{"queued, closed by the client", queuedV4, Socket{
 			Family: unix.AF_INET, State: CloseWait, Ifindex: 3,
 			Local: local, Remote: netip.MustParseAddrPort("10.0.0.2:54321"),
-			RQueue: 6, LastDataSent: time.Second, HasInfo: true,
+			RQueue: 6, LastDataSent: time.Second, LastHeard: 1500 * time.Millisecond, HasInfo: true,
 		}, true},
 		{"unfinished handshake", request, Socket{
 			Family: unix.AF_INET, State: NewSynRecv, Local: local, Remote: peer, Cookie: 9,

@@ -98,13 +98,17 @@ type Socket struct {
 	// not acknowledged. A FIN counts as one byte that was not read.
 	RQueue, WQueue uint32
 
-	// LastDataSent is the time since the socket last sent data, to the
-	// millisecond: tcpi_last_data_sent of ExtInfo. The clock starts when the
+	// LastDataSent is the time since the socket last sent data, in ms and to the
+	// kernel's tick (1 to 10 ms): tcpi_last_data_sent of ExtInfo. The clock starts when the
 	// connection becomes ESTABLISHED, and a connection that was never accepted
 	// sends no data, so for one it is its age in the accept queue. Valid if
 	// HasInfo.
 	LastDataSent time.Duration
-	HasInfo      bool
+	// LastHeard is the time since the last segment with an ACK came from the
+	// peer, to the kernel's tick: tcpi_last_ack_recv of ExtInfo. Of a connection
+	// in CLOSE_WAIT it is most often the FIN. Valid if HasInfo.
+	LastHeard time.Duration
+	HasInfo   bool
 
 	// Drops is, for a listener, how many SYNs and final ACKs were dropped since
 	// it was made: sk_drops, of ExtSKMemInfo. A client's retransmissions count

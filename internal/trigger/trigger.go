@@ -1,11 +1,12 @@
 // Package trigger is the language of conditions by which the flight recorder
-// decides that something is worth keeping, such as
+// decides that something is worth keeping, and a look at the queues that it is
+// bad news, such as
 //
 //	close_wait>=1/s | wait>1s & depth>90% | stall
 //
 // A trigger is alternatives joined by "|", each of them conditions joined by
 // "&", which binds closer. A condition is a measure by itself, or a measure, a
-// comparison (>, >=, <, <=) and a value:
+// comparison (>, >=, <, <=) and a value. Of what happens (Parse):
 //
 //	close_wait, reset, purged, overflow, accept_error, accepted
 //	         connections, or failed calls, in the last second; the value is a
@@ -15,11 +16,22 @@
 //	         the places that there are
 //	stall    by itself only: nobody accepts
 //
+// Of what one look finds (ParseLook), which knows no rates:
+//
+//	close_wait, reset
+//	         connections in the queue in CLOSE_WAIT, and in CLOSE
+//	held_close_wait
+//	         connections in CLOSE_WAIT that a process has accepted and not closed
+//	overflow SYNs and last ACKs that were dropped since the listener was made
+//	wait     how long the oldest entry has been queued
+//	depth    as above
+//
 // It is pure: it reads no clock, and knows listeners as Values only.
 package trigger
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,8 +39,10 @@ import (
 
 // Values are what is known of one listener at one moment.
 type Values struct {
-	// What happened in the last second: connections, or failed calls.
+	// Connections, or failed calls: what happened in the last second, or of a
+	// look what there is.
 	CloseWait, Reset, Purged, Overflow, AcceptError, Accepted float64
+	HeldCloseWait                                             float64 // of a look only
 
 	Wait    time.Duration // the longest of those that were accepted in the last second, or are queued
 	Depth   uint32        // entries in the queue
@@ -49,28 +63,50 @@ type condition struct {
 	percent bool
 }
 
-// rates are the measures that count something in a second.
-func rates() map[string]func(*Values) float64 {
+// counts are the measures that count something.
+func counts() map[string]func(*Values) float64 {
 	return map[string]func(*Values) float64{
-		"close_wait":   func(v *Values) float64 { return v.CloseWait },
-		"reset":        func(v *Values) float64 { return v.Reset },
-		"purged":       func(v *Values) float64 { return v.Purged },
-		"overflow":     func(v *Values) float64 { return v.Overflow },
-		"accept_error": func(v *Values) float64 { return v.AcceptError },
-		"accepted":     func(v *Values) float64 { return v.Accepted },
+		"close_wait":      func(v *Values) float64 { return v.CloseWait },
+		"reset":           func(v *Values) float64 { return v.Reset },
+		"purged":          func(v *Values) float64 { return v.Purged },
+		"overflow":        func(v *Values) float64 { return v.Overflow },
+		"accept_error":    func(v *Values) float64 { return v.AcceptError },
+		"accepted":        func(v *Values) float64 { return v.Accepted },
+		"held_close_wait": func(v *Values) float64 { return v.HeldCloseWait },
 	}
 }
 
-const measures = "close_wait, reset, purged, overflow, accept_error, accepted, wait, depth or stall"
+// language is what conditions can be about.
+type language struct {
+	measures []string
+	unit     string // that may follow a count
+}
 
-// Parse reads a trigger. Its errors name the part that cannot be understood,
-// and what would be.
+// Parse reads a trigger of what happens. Its errors name the part that cannot
+// be understood, and what would be.
 func Parse(text string) (*Trigger, error) {
+	l := language{[]string{"close_wait", "reset", "purged", "overflow", "accept_error", "accepted", "wait", "depth", "stall"}, "/s"}
+	return l.parse(text)
+}
+
+// ParseLook reads a trigger of what one look finds. Its errors are as those of
+// Parse.
+func ParseLook(text string) (*Trigger, error) {
+	l := language{[]string{"close_wait", "reset", "held_close_wait", "overflow", "wait", "depth"}, ""}
+	return l.parse(text)
+}
+
+func (l *language) String() string {
+	last := len(l.measures) - 1
+	return strings.Join(l.measures[:last], ", ") + " or " + l.measures[last]
+}
+
+func (l *language) parse(text string) (*Trigger, error) {
 	t := &Trigger{}
 	for _, alternative := range strings.Split(text, "|") {
 		var all []condition
 		for _, part := range strings.Split(alternative, "&") {
-			c, err := parseCondition(strings.TrimSpace(part))
+			c, err := l.condition(strings.TrimSpace(part))
 			if err != nil {
 				return nil, err
 			}
@@ -81,9 +117,9 @@ func Parse(text string) (*Trigger, error) {
 	return t, nil
 }
 
-func parseCondition(text string) (condition, error) {
+func (l *language) condition(text string) (condition, error) {
 	if text == "" {
-		return condition{}, fmt.Errorf("a condition is missing: give one such as close_wait>=1/s")
+		return condition{}, fmt.Errorf("a condition is missing: give one such as %s", l.example("close_wait"))
 	}
 	at := strings.IndexAny(text, "<>=!")
 	if at < 0 {
@@ -97,14 +133,13 @@ func parseCondition(text string) (condition, error) {
 			break
 		}
 	}
-	_, isRate := rates()[c.measure]
 	switch {
-	case !isRate && c.measure != "wait" && c.measure != "depth" && c.measure != "stall":
-		return c, fmt.Errorf("%q is nothing that can be measured: choose from %s", c.measure, measures)
+	case !slices.Contains(l.measures, c.measure):
+		return c, fmt.Errorf("%q is nothing that can be measured: choose from %s", c.measure, l)
 	case c.compare == "" && rest != "":
 		return c, fmt.Errorf("%q has no comparison: write >, >=, < or <= after %s", text, c.measure)
 	case c.compare == "" && (c.measure == "wait" || c.measure == "depth"):
-		return c, fmt.Errorf("%s alone is always so: compare it, such as %s", c.measure, examples(c.measure))
+		return c, fmt.Errorf("%s alone is always so: compare it, such as %s", c.measure, l.example(c.measure))
 	case c.compare != "" && c.measure == "stall":
 		return c, fmt.Errorf("stall is so or not, and is not compared: write stall")
 	}
@@ -112,10 +147,10 @@ func parseCondition(text string) (condition, error) {
 	if c.compare == "" {
 		return c, nil
 	}
-	return c, c.parseValue(rest)
+	return c, l.value(&c, rest)
 }
 
-func (c *condition) parseValue(text string) error {
+func (l *language) value(c *condition, text string) error {
 	var ok bool
 	switch c.measure {
 	case "wait":
@@ -126,23 +161,23 @@ func (c *condition) parseValue(text string) error {
 		n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 		c.value, ok = n, err == nil && n >= 0 && n <= 1<<32
 	default:
-		n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(text, "/s")), 64)
+		n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(text, l.unit)), 64)
 		c.value, ok = n, err == nil && n >= 0 && n <= 1e12
 	}
 	if !ok {
-		return fmt.Errorf("%q cannot be compared with %s: write it such as %s", text, c.measure, examples(c.measure))
+		return fmt.Errorf("%q cannot be compared with %s: write it such as %s", text, c.measure, l.example(c.measure))
 	}
 	return nil
 }
 
-func examples(measure string) string {
+func (l *language) example(measure string) string {
 	switch measure {
 	case "wait":
 		return "wait>1s"
 	case "depth":
 		return "depth>90% or depth>100"
 	}
-	return measure + ">=10/s"
+	return measure + ">=10" + l.unit
 }
 
 // Fires says whether the trigger fires at a listener, and by which conditions,
@@ -179,7 +214,7 @@ func (c *condition) met(v *Values) bool {
 			now = 100 * now / float64(v.Places)
 		}
 	default:
-		now = rates()[c.measure](v)
+		now = counts()[c.measure](v)
 		if c.compare == "" {
 			return now > 0
 		}

@@ -89,6 +89,43 @@ func TestBadTriggersAreExplained(t *testing.T) {
 	}
 }
 
+func TestConditionsOfALook(t *testing.T) {
+	for _, test := range []struct {
+		text   string
+		values Values
+		why    string // empty: it does not fire
+	}{
+		{"close_wait>0", Values{CloseWait: 1}, "close_wait>0"},
+		{"close_wait", Values{HeldCloseWait: 1}, ""},
+		{"held_close_wait", Values{HeldCloseWait: 1}, "held_close_wait"},
+		{"held_close_wait>=10", Values{HeldCloseWait: 9}, ""},
+		{"reset & wait>1s", Values{Reset: 3, Wait: time.Minute}, "reset&wait>1s"},
+		{"overflow>5 | depth>=100%", Values{Depth: 129, Places: 129}, "depth>=100%"},
+	} {
+		trigger, err := ParseLook(test.text)
+		if err != nil {
+			t.Errorf("%s: %v", test.text, err)
+			continue
+		}
+		if why, fires := trigger.Fires(&test.values); why != test.why || fires != (test.why != "") {
+			t.Errorf("%s with %+v: %v by %q, want %q", test.text, test.values, fires, why, test.why)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                "give one such as close_wait>=10",
+		"stall":           `"stall" is nothing that can be measured: choose from close_wait, reset, held_close_wait, overflow, wait or depth`,
+		"accepted<1":      `"accepted" is nothing`,
+		"close_wait>=1/s": `"1/s" cannot be compared with close_wait: write it such as close_wait>=10`,
+	} {
+		if _, err := ParseLook(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := Parse("held_close_wait>1"); err == nil {
+		t.Error("what happens has no held_close_wait")
+	}
+}
+
 func TestRatesAreOfTheLastSecond(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	var w Window

@@ -63,6 +63,9 @@ func appendRight[T string | []byte](b []byte, text T, width int) []byte {
 	return append(b, text...)
 }
 
+// noBreak is a space at which appendWrapped breaks no line.
+const noBreak = "\u00a0"
+
 // appendWrapped appends text broken between words, so that no line is longer
 // than edge; the first line begins with indent, the others with hanging. The
 // last line has no line feed. A number is never parted from its unit.
@@ -82,7 +85,7 @@ func appendWrapped(b []byte, text, indent, hanging string, edge int) []byte {
 			b = append(b, ' ')
 			column++
 		}
-		b = append(b, word...)
+		b = append(b, strings.ReplaceAll(word, noBreak, " ")...)
 		column += width
 		empty = false
 	}

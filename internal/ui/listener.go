@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
@@ -20,10 +21,20 @@ type Listener struct {
 	HeldKnown bool
 }
 
+// HeldSockets is how many connections the Held are.
+func (l *Listener) HeldSockets() int {
+	n := 0
+	for i := range l.Held {
+		n += l.Held[i].Sockets
+	}
+	return n
+}
+
 // Held are sockets in CLOSE_WAIT that a process has open.
 type Held struct {
 	Owner   owner.Process // FDs are those of the sockets; PID 0: not known whose
 	Sockets int
+	Silent  time.Duration // since anything came from the client that was heard longest ago; 0: not known
 }
 
 // Name is the address of the listener, and its network namespace if it is not

@@ -223,13 +223,21 @@ func (p *Printer) closeWait(l *Listener) {
 		p.row(problem, Count(n), "CLOSE_WAIT", "not accepted: still in the accept queue, no process has them")
 	}
 	for _, held := range l.Held {
-		whose := "somebody who could not be found"
-		if held.Owner.PID != 0 {
-			whose = fmt.Sprintf("%s[%d] as fds %s", Clean(held.Owner.Comm), held.Owner.PID, fdRanges(held.Owner.FDs))
-		}
-		p.row(problem, Count(held.Sockets), "CLOSE_WAIT", "held open by "+whose+
-			": accepted, never closed (a descriptor leak of the server)")
+		p.row(problem, Count(held.Sockets), "CLOSE_WAIT", held.words())
 	}
+}
+
+// words say who has them, and what that means.
+func (h *Held) words() string {
+	text := "held open by somebody who could not be found"
+	if h.Owner.PID != 0 {
+		text = fmt.Sprintf("held open by %s[%d] as fds %s", Clean(h.Owner.Comm), h.Owner.PID, fdRanges(h.Owner.FDs))
+	}
+	text += ": accepted, never closed (a descriptor leak of the server)"
+	if h.Silent > 0 {
+		text += "; nothing has come from the longest silent client for " + Duration(h.Silent)
+	}
+	return text
 }
 
 // row prints "     12,431 accepted        waited p50 ...".

@@ -22,13 +22,24 @@ func UseColor(w io.Writer, getenv func(string) string) bool {
 // Width is the number of columns of the terminal that w is; 0: not a terminal,
 // or not known.
 func Width(w io.Writer) int {
+	width, _ := size(w)
+	return width
+}
+
+// Height is the number of its rows; 0: not a terminal, or not known.
+func Height(w io.Writer) int {
+	_, height := size(w)
+	return height
+}
+
+func size(w io.Writer) (width, height int) {
 	f, ok := w.(*os.File)
 	if !ok {
-		return 0
+		return 0, 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
+	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return width
+	return width, height
 }

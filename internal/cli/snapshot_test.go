@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
+	"acceptwatch/internal/golden"
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/netns"
+	"acceptwatch/internal/owner"
+	"acceptwatch/internal/sockdiag"
+)
+
+// stuckKernel is 20 s into the incident: three are queued, of which one hung up
+// and one reset.
+func stuckKernel() *fakeKernel {
+	k := newFakeKernel(enters(-9*second, 40001), enters(-8*second, 40002), hangsUp(-7*second, 40002),
+		enters(2*second, 40005), resets(5*second, 40005))
+	k.now = began - 10*second
+	for k.now < began+20*second {
+		_ = k.Read(func(*event.Event) {})
+	}
+	return k
+}
+
+// runSnapshot runs snapshot on a fake kernel that can be changed before, and
+// gives what was written and logged.
+func runSnapshot(t *testing.T, k *fakeKernel, change func(*app), args ...string) (out, logs string, code int) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	a := fakeApp(k, &stdout)
+	a.Err, a.log = &stderr, zerolog.New(&stderr)
+	if change != nil {
+		change(a)
+	}
+	code = a.run(t.Context(), append([]string{"snapshot"}, args...))
+	return stdout.String(), stderr.String(), code
+}
+
+// unprivileged is what a user other than root gets.
+func unprivileged(a *app) {
+	a.openWalk = func(filter.Filter, int, int) (walk, error) {
+		return nil, errors.New("walk queues: no privilege for eBPF")
+	}
+	list := a.env.sockets
+	a.env.sockets = func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error {
+		unseen := &unseenError{}
+		unseen.add(&netns.DeniedError{Processes: 41, Err: errors.New("permission denied")})
+		return errors.Join(list(ctx, q, f, fn), unseen)
+	}
+	a.env.owners = func(map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+		return nil, owner.Report{Processes: 50, Denied: 41}, nil
+	}
+}
+
+func TestSnapshotGoldens(t *testing.T) {
+	for _, test := range []struct {
+		golden string
+		change func(*app)
+		args   string
+	}{
+		{"snapshot_walk.txt", nil, "--connections"},
+		{"snapshot_diag.txt", nil, "--connections --mode diag"},
+		{"snapshot_unprivileged.txt", unprivileged, "--watch 1s --duration 2s"},
+		{"snapshot_walk.jsonl", nil, "--connections -o json"},
+		{"snapshot_diag.jsonl", nil, "--connections -o json --mode diag"},
+	} {
+		out, logs, code := runSnapshot(t, stuckKernel(), test.change, strings.Fields(test.args)...)
+		if code != exitDone || logs != "" {
+			t.Errorf("%s: exit code %d: %s", test.golden, code, logs)
+		}
+		golden.Compare(t, test.golden, []byte(out))
+	}
+}
+
+func TestFailOn(t *testing.T) {
+	for _, test := range []struct {
+		condition string
+		met       string // empty: it is not
+	}{
+		{"close_wait>0", "close_wait>0 at 127.0.0.1:8000"},
+		{"close_wait", "close_wait at 127.0.0.1:8000"},
+		{"close_wait>1", ""},
+		{"reset>=1", "reset>=1 at 127.0.0.1:8000"},
+		{"held_close_wait>3", ""},
+		{"held_close_wait>=3 & wait>28s", "held_close_wait>=3&wait>28s at 127.0.0.1:8000"},
+		{"wait>30s | depth>3 | depth>=90%", ""},
+		{"depth>2", "depth>2 at 127.0.0.1:8000"},
+		{"depth>2%", "depth>2% at 127.0.0.1:8000"},
+		{"overflow>11", "overflow>11 at 127.0.0.1:8000"},
+	} {
+		for _, mode := range []string{"walk", "diag"} {
+			out, logs, code := runSnapshot(t, stuckKernel(), nil, "--fail-on", test.condition, "--mode", mode, "-o", "json")
+			wantCode, wantLogs := exitDone, ""
+			if test.met != "" {
+				wantCode, wantLogs = exitFailOn, "acceptwatch: condition met: "+test.met+"\n"
+			}
+			if code != wantCode || logs != wantLogs || !strings.Contains(out, `"type":"summary"`) {
+				t.Errorf("%s in mode %s: exit code %d, %q", test.condition, mode, code, logs)
+			}
+		}
+	}
+	if _, logs, code := runSnapshot(t, stuckKernel(), nil, "--fail-on", "close_wait", "--port", "9000"); code != exitDone || logs != "" {
+		t.Errorf("at another port: exit code %d, %q", code, logs)
+	}
+}
+
+// A watch ends with the first look that meets the condition.
+func TestFailOnEndsAWatch(t *testing.T) {
+	k := newFakeKernel(enters(-5*second, 40001), hangsUp(7*second, 40001))
+	k.now = began
+	out, _, code := runSnapshot(t, k, nil, "--watch", "1s", "--fail-on", "close_wait")
+	if n := strings.Count(out, "accept queues at "); code != exitFailOn || n != 8 {
+		t.Errorf("exit code %d after %d looks, want 8:\n%s", code, n, out)
+	}
+}
+
+func TestSnapshotFilters(t *testing.T) {
+	const here = "127.0.0.1:8000"
+	for _, test := range []struct {
+		args string
+		want bool
+	}{
+		{"", true}, {"-p 8000", true}, {"-p 7999-8001,1", true}, {"-p 9000", false},
+		{"--addr 127.0.0.0/8", true}, {"--addr 127.0.0.2", false}, {"-4", true}, {"-6", false},
+		{"--comm python3", true}, {"--comm nginx", false}, {"--netns SELF", false},
+	} {
+		args := strings.Fields(strings.ReplaceAll(test.args, "SELF", "/proc/self/ns/net"))
+		out, logs, code := runSnapshot(t, stuckKernel(), nil, args...)
+		if code != exitDone || strings.Contains(out, here) != test.want {
+			t.Errorf("%q: exit code %d: %s%s", test.args, code, out, logs)
+		}
+	}
+	for id, want := range map[uint64]bool{testCgroup: true, testCgroup + 1: false} {
+		k := stuckKernel()
+		l := newLooker(fakeApp(k, nil), &snapshotOptions{cgroups: map[uint64]bool{id: true}})
+		s, err := l.look(t.Context())
+		if err != nil || (len(s.queues) == 1) != want {
+			t.Errorf("cgroup %d: %v, %+v", id, err, s)
+		}
+	}
+}
+
+// What a walk could not show, sock_diag does.
+func TestWalkThatDidNotSeeAllIsNotTakenForAll(t *testing.T) {
+	k := stuckKernel()
+	k.losses = []listener.Loss{{What: "walk_entries", Text: "entries found no room", Count: 1}}
+	out, _, _ := runSnapshot(t, k, nil)
+	if !strings.Contains(out, "mode diag") || !strings.Contains(out, "too long to be walked") || strings.Contains(out, "lost:") {
+		t.Errorf("%s", out)
+	}
+	out, _, _ = runSnapshot(t, k, nil, "--mode", "walk")
+	if !strings.Contains(out, "mode walk") || !strings.Contains(out, "lost: 1 entries found no room") {
+		t.Errorf("%s", out)
+	}
+}
+
+// roomyWalk has room for so many entries.
+type roomyWalk struct {
+	fakeWalk
+	entries int
+	closed  *int
+}
+
+func (w *roomyWalk) Entries() int { return w.entries }
+func (w *roomyWalk) Close() error { *w.closed++; return nil }
+
+func TestWalkIsOpenedAgainForALongerQueue(t *testing.T) {
+	k := newFakeKernel()
+	k.now = began
+	for i := range uint16(1500) { // 1,024 there is always room for
+		k.script = append(k.script, enters(int64(i)*ms, 10000+i))
+	}
+	var opened []int
+	closed := 0
+	out, _, code := runSnapshot(t, k, func(a *app) {
+		a.openWalk = func(_ filter.Filter, entries, _ int) (walk, error) {
+			opened = append(opened, entries)
+			return &roomyWalk{fakeWalk{k}, entries, &closed}, nil
+		}
+	}, "--watch", "1s", "--duration", "2s")
+	if code != exitDone || strings.Count(out, "mode walk") != 3 || !slices.Equal(opened, []int{1024, 3000}) || closed != 2 {
+		t.Errorf("exit code %d, opened for %v, closed %d times:\n%s", code, opened, closed, out)
+	}
+}
+
+func TestNoSocketsAtAll(t *testing.T) {
+	for err, want := range map[error]int{
+		&sockdiag.UnavailableError{Err: errors.New("no such file")}: exitUnavailable,
+		errors.New("broken"): exitError,
+	} {
+		_, logs, code := runSnapshot(t, stuckKernel(), func(a *app) {
+			a.env.sockets = func(context.Context, sockdiag.Query, *filter.Filter, func(*hostSocket)) error { return err }
+		})
+		if code != want || !strings.Contains(logs, err.Error()) {
+			t.Errorf("%v: exit code %d, %q", err, code, logs)
+		}
+	}
+}
+
+func TestContentQueries(t *testing.T) {
+	socket := func(port uint16, depth uint32) hostSocket {
+		s := hostSocket{}
+		s.State, s.RQueue = sockdiag.Listen, depth
+		s.Local = netip.AddrPortFrom(netip.IPv4Unspecified(), port)
+		return s
+	}
+	var many []hostSocket
+	for port := range uint16(mostPorts + 1) {
+		many = append(many, socket(port+1, 1))
+	}
+	closeWait := sockdiag.States(sockdiag.CloseWait)
+	all := closeWait | sockdiag.States(sockdiag.Established, sockdiag.SynRecv)
+	for _, test := range []struct {
+		name      string
+		listeners []hostSocket
+		states    []sockdiag.StateMask
+		ports     []int
+	}{
+		{"nothing queued", []hostSocket{socket(80, 0), socket(443, 0)}, []sockdiag.StateMask{closeWait}, []int{2}},
+		{"some queued", []hostSocket{socket(80, 3), socket(443, 0), socket(80, 0), socket(22, 0)}, []sockdiag.StateMask{all, closeWait}, []int{1, 2}},
+		{"all queued", []hostSocket{socket(80, 3)}, []sockdiag.StateMask{all}, []int{1}},
+		{"too many ports", many, []sockdiag.StateMask{all}, []int{0}},
+	} {
+		got := contentQueries(test.listeners)
+		if len(got) != len(test.states) {
+			t.Errorf("%s: %+v", test.name, got)
+			continue
+		}
+		for i, q := range got {
+			if q.States != test.states[i] || len(q.Ports) != test.ports[i] || q.Ext != sockdiag.ExtInfo {
+				t.Errorf("%s: query %d is %+v", test.name, i, q)
+			}
+		}
+	}
+}

@@ -1,0 +1,282 @@
+// Package snapshot makes of one look at accept queues what there is to say of
+// them: per bound address what is queued, in which states, for how long, and
+// what that proves of accept(). It is pure: listeners and entries are given to
+// it as the events of a walk, whether the queues were walked (iter/tcp) or their
+// sockets listed (sock_diag).
+package snapshot
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
+)
+
+// Queue is the accept queue, or the queues, of one bound address as one look
+// found it. Of the Row, the place, the depth, Unaccepted and OldestQueued are
+// known, and the counts of a trace are not.
+type Queue struct {
+	listener.Row
+
+	// Derived says that Unaccepted.Close is not counted: it is the depth less
+	// what was listed, since sock_diag lists no socket in CLOSE.
+	Derived bool
+	// Excess are connections that were listed and are not in the queue: they
+	// were accepted meanwhile, or are of MPTCP on a kernel that does not say so.
+	Excess     uint32
+	AgeUnknown uint32 // entries that are in no count of Unaccepted.Ages
+	Unread     uint64 // bytes that queued clients have sent
+
+	// Drops are the SYNs and last ACKs that the open listeners dropped since
+	// they were made, what clients send again included: sk_drops. Most often
+	// the queue was full.
+	Drops      uint64
+	DropsKnown bool
+
+	Accepts     Accepts
+	Connections []event.Event // oldest first; only if Options.Connections
+}
+
+// Accepts is what a queue proves of accept(), which takes the oldest entry:
+// while that stays, nothing is accepted. It is not known of several listeners
+// that share an address, and wrong by what a connection was queued elsewhere
+// before it moved here (net.ipv4.tcp_migrate_req).
+type Accepts struct {
+	// NoneSince is a time, in ns, since which nothing has been accepted: the
+	// queue was empty when its oldest entry came, or an earlier look found the
+	// same one. 0: not known.
+	NoneSince int64
+	// AtMost is how many connections can have been accepted since the oldest
+	// entry was queued: those that were before it. Known says whether it is.
+	AtMost uint32
+	Known  bool
+}
+
+// Options say what to keep.
+type Options struct {
+	// Walked says that the entries come from walks of the queues: in order, and
+	// those in CLOSE too.
+	Walked      bool
+	Connections bool
+	// Before is what earlier looks found; nil: this is the only one.
+	Before *History
+}
+
+// Look collects what is found. Listeners come first, or before their entries.
+type Look struct {
+	opt    Options
+	table  *listener.Table
+	queues map[listener.Key]*queue
+	// Unplaced are entries whose listener is not known: it was closed while
+	// one looked, or opened.
+	Unplaced int
+}
+
+// queue is what was found of one address.
+type queue struct {
+	states     [4]uint32 // of entries: ESTABLISHED, CLOSE_WAIT, CLOSE, SYN_RECV
+	ages       listener.Ages
+	ageUnknown uint32
+	unread     uint64
+	drops      uint64
+	dropsKnown bool
+	again      uint32 // depth at the second look
+	looked     bool   // there was one
+	mayBe      uint32 // MPTCP subflows, each of them queued or accepted
+
+	entries     uint32
+	oldest      event.Event // the first of a walk, or that which was queued first; Kind 0: none
+	heads       heads
+	connections []event.Event
+}
+
+// New is an empty Look.
+func New(o Options) *Look {
+	return &Look{opt: o, table: listener.New(listener.Options{}), queues: make(map[listener.Key]*queue)}
+}
+
+// Table places sockets: it knows the listeners.
+func (l *Look) Table() *listener.Table { return l.table }
+
+// Listener takes a listener, as an event of kind Listener.
+func (l *Look) Listener(e *event.Event) { l.table.Apply(e, nil) }
+
+// Drops takes how many SYNs and last ACKs a listener that is known dropped.
+func (l *Look) Drops(e *event.Event, drops uint32) {
+	if q := l.at(e); q != nil {
+		q.drops += uint64(drops)
+		q.dropsKnown = true
+	}
+}
+
+// Again takes the depth of a listener, after its entries were listed. What was
+// not in the queue both times cannot be told from what is in CLOSE.
+func (l *Look) Again(e *event.Event) {
+	if q := l.at(e); q != nil {
+		q.again += e.Depth
+		q.looked = true
+	}
+}
+
+// MayBeQueued takes a socket that may be an entry, or may be accepted: an MPTCP
+// subflow, of which sock_diag does not tell.
+func (l *Look) MayBeQueued(e *event.Event) {
+	if q := l.at(e); q != nil {
+		q.mayBe++
+	}
+}
+
+// Queued takes an entry, as an event of kind Queued.
+func (l *Look) Queued(e *event.Event) {
+	q := l.at(e)
+	if q == nil {
+		l.Unplaced++
+		return
+	}
+	q.entries++
+	q.unread += uint64(e.Unread)
+	switch e.State {
+	case event.CloseWaited:
+		q.states[1]++
+	case event.Close:
+		q.states[2]++
+	case event.SynRecv:
+		q.states[3]++
+	default:
+		q.states[0]++
+	}
+	if age, known := e.Wait(); known {
+		q.ages.Add(age)
+	} else {
+		q.ageUnknown++
+	}
+	if q.oldest.Kind == 0 || !l.opt.Walked && e.Queued != 0 && (q.oldest.Queued == 0 || e.Queued < q.oldest.Queued) {
+		q.oldest = *e
+	}
+	q.heads.add(e, l.opt.Walked)
+	if l.opt.Connections {
+		q.connections = append(q.connections, *e)
+	}
+}
+
+// at is the queue where a listener or a connection is; nil: none is known.
+func (l *Look) at(e *event.Event) *queue {
+	place, ok := l.table.Resolve(e)
+	if !ok {
+		return nil
+	}
+	q := l.queues[place.Key]
+	if q == nil {
+		q = &queue{}
+		l.queues[place.Key] = q
+	}
+	return q
+}
+
+// Queues are all that were found, the worst first, by address. It ends the look.
+func (l *Look) Queues() []*Queue {
+	rows := l.table.Rows()
+	all := make([]*Queue, 0, len(rows))
+	for i := range rows {
+		if rows[i].Open == 0 {
+			continue
+		}
+		q := l.queues[rows[i].Key]
+		if q == nil {
+			q = &queue{}
+		}
+		all = append(all, l.finish(rows[i], q))
+	}
+	slices.SortFunc(all, Worse)
+	return all
+}
+
+func (l *Look) finish(row listener.Row, q *queue) *Queue {
+	least, most := row.Depth, row.Depth
+	if q.looked && !l.opt.Walked { // entries may have come and gone meanwhile
+		least, most = min(least, q.again), max(most, q.again)
+	}
+	row.Depth = min(max(least, q.entries), most)
+	listed := min(q.entries, row.Depth)
+	hidden := row.Depth - listed
+	row.Unaccepted = listener.Unaccepted{
+		Known: true, Walked: row.Time, Ages: q.ages,
+		Established: q.states[0], CloseWait: q.states[1], Close: q.states[2], SynRecv: q.states[3],
+	}
+	out := &Queue{
+		Excess: q.entries - listed, AgeUnknown: q.ageUnknown + hidden, Unread: q.unread, Drops: q.drops, DropsKnown: q.dropsKnown,
+		Connections: q.connections,
+	}
+	switch {
+	case l.opt.Walked, q.mayBe > 0:
+		row.Unaccepted.NotLooked = hidden
+	default:
+		row.Unaccepted.Close, out.Derived = hidden, hidden > 0
+	}
+	if row.OldestQueued = q.oldest.Queued; row.OldestQueued != 0 {
+		row.Time = q.oldest.Time
+	}
+	slices.SortStableFunc(out.Connections, func(a, b event.Event) int {
+		return cmp.Compare(uint64(a.Queued)-1, uint64(b.Queued)-1) // not known: last
+	})
+	if l.opt.Walked && row.Open == 1 && q.oldest.Queued != 0 {
+		out.Accepts = Accepts{AtMost: q.oldest.DepthAtEntry, Known: true}
+		if q.oldest.DepthAtEntry == 0 {
+			out.Accepts.NoneSince = q.oldest.Queued
+		}
+	}
+	if l.opt.Before != nil && row.Open == 1 {
+		since := l.opt.Before.compare(row.Key, &q.heads, l.opt.Walked || hidden == 0, row.Time)
+		if since != 0 && (out.Accepts.NoneSince == 0 || since < out.Accepts.NoneSince) {
+			out.Accepts.NoneSince = since
+		}
+	}
+	out.Row = row
+	return out
+}
+
+// Worse orders queues: by dead entries, how full they are, how long their
+// oldest entry has waited, and drops.
+func Worse(a, b *Queue) int {
+	oldest := func(q *Queue) time.Duration {
+		age, _ := q.Oldest()
+		return age * time.Duration(min(q.OldestQueued, 1))
+	}
+	return cmp.Or(
+		cmp.Compare(b.Unaccepted.Dead(), a.Unaccepted.Dead()),
+		cmp.Compare(fill(b), fill(a)),
+		cmp.Compare(oldest(b), oldest(a)),
+		cmp.Compare(b.Drops, a.Drops),
+		cmp.Compare(a.Key.NetNS, b.Key.NetNS),
+		a.Key.Addr.Compare(b.Key.Addr),
+		cmp.Compare(a.Key.Ifindex, b.Key.Ifindex))
+}
+
+// fill is how full a queue is, the fullest of several; each holds one more than
+// its backlog.
+func fill(q *Queue) float64 {
+	one, _ := q.Fullest()
+	return float64(one.Depth) / (float64(one.Backlog) + 1)
+}
+
+// Fullest is the listener with the fullest queue, of several that share the
+// address.
+func (q *Queue) Fullest() (row *listener.Row, several bool) {
+	row = &q.Row
+	for i := range q.Members {
+		m := &q.Members[i]
+		if i == 0 || uint64(m.Depth)*(uint64(row.Backlog)+1) > uint64(row.Depth)*(uint64(m.Backlog)+1) {
+			row = m
+		}
+	}
+	return row, len(q.Members) > 0
+}
+
+// Full says that a queue refuses connections: it tests its depth with >
+// (sk_acceptq_is_full, include/net/sock.h).
+func (q *Queue) Full() bool {
+	one, _ := q.Fullest()
+	return one.Depth > one.Backlog
+}
