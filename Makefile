@@ -8,6 +8,8 @@ export CGO_ENABLED = 0
 
 CLANG = clang-19
 C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h)
+# With eBPF objects of their own.
+BPF_PACKAGES = ./internal/probe ./internal/stacks
 VMRUN = bin/vmrun
 ACCEPTWATCH = bin/acceptwatch
 MODES ?= fentry,kprobe,restricted
@@ -50,14 +52,14 @@ build: ## Build acceptwatch and vmrun into bin/
 
 .PHONY: generate
 generate: c-needs ## Compile the eBPF programs
-	$(GO) generate ./internal/probe
+	$(GO) generate $(BPF_PACKAGES)
 	clang-format-19 -i $(C_FILES)
 
 .PHONY: generated
 generated: c-needs ## Check that the committed eBPF objects are what the sources give
-	@kept=$$(mktemp -d) && cp internal/probe/*_bpfel* "$$kept" && $(GO) generate ./internal/probe && \
-	for f in "$$kept"/*; do \
-		cmp "$$f" "internal/probe/$$(basename "$$f")" || { echo "internal/probe is not what bpf/ gives: run make generate" >&2; exit 1; }; \
+	@kept=$$(mktemp -d) && cp --parents $(BPF_PACKAGES:=/*_bpfel*) "$$kept" && $(GO) generate $(BPF_PACKAGES) && \
+	for f in $(BPF_PACKAGES:=/*_bpfel*); do \
+		cmp "$$kept/$$f" "$$f" || { echo "$$f is not what bpf/ gives: run make generate" >&2; exit 1; }; \
 	done && rm -r "$$kept"
 
 .PHONY: lint
