@@ -50,6 +50,13 @@ build: ## Build acceptwatch and vmrun into bin/
 	$(GO) build -trimpath -o $(ACCEPTWATCH) ./cmd/acceptwatch
 	$(GO) build -trimpath -o $(VMRUN) ./cmd/vmrun
 
+bin/places: internal/stacks/testdata/place.c
+	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev
+	mkdir -p $@
+	gcc -O0 -static -o $@/framed $<
+	gcc -O1 -static -o $@/frameless $<
+	touch $@
+
 .PHONY: generate
 generate: c-needs ## Compile the eBPF programs
 	$(GO) generate $(BPF_PACKAGES)
@@ -80,9 +87,10 @@ test-race: race-needs unit-needs ## The same with the race detector
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./...
 
 .PHONY: test-kernels
-test-kernels: build vm-needs ## The probe and the program on every kernel of the matrix
+test-kernels: build bin/places vm-needs ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
+	ACCEPTWATCH_MODES=stacks $(STACKS) -k $(KERNELS) ./internal/stacks
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)'
 	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
@@ -94,6 +102,7 @@ TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
 CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
+STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 
 .PHONY: soak

@@ -121,7 +121,9 @@ static __always_inline void stack_count(struct stack_key *key, __u64 duration)
 		return;
 	}
 	__sync_fetch_and_add(&count->count, 1);
-	__sync_fetch_and_add(&count->duration, duration);
+	/* Of a constant 0 the compiler makes an atomic that 5.10 lacks. */
+	if (duration)
+		__sync_fetch_and_add(&count->duration, duration);
 }
 
 #endif

@@ -38,9 +38,10 @@ type Frame struct {
 
 // Stack is a named chain of calls.
 type Stack struct {
-	// Frames start with the leaf, which is always right. The others are found
-	// by frame pointers: code without them, as in most of Debian's libraries,
-	// hides its caller.
+	// Frames start with the leaf, which is always right. The others are found by
+	// frame pointers. A leaf that calls nothing has none mostly, and code that is
+	// compiled without them, as in most of Debian's packages, has none at all: its
+	// caller is missing, and what follows may be, or be wrong.
 	Frames []Frame `json:"frames"`
 	// Truncated says that the chain does not reach a known start of a thread.
 	Truncated bool `json:"truncated,omitempty"`

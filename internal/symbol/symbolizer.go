@@ -54,7 +54,7 @@ func (s *Symbolizer) User(pid int, stacks [][]uint64) ([]Stack, error) {
 			}
 			out[i].Frames = append(out[i].Frames, restored(f, addr, depth))
 		}
-		out[i].Truncated = truncated(out[i].Frames)
+		out[i].Frames, out[i].Truncated = ended(out[i].Frames)
 	}
 	if err != nil {
 		err = fmt.Errorf("name functions of process %d: %w", pid, err)

@@ -3,18 +3,29 @@ package symbol
 import "slices"
 
 // starts are the functions that threads begin in. What calls main in C has no
-// name where libc is stripped.
+// name where libc is stripped, and mostly no frame pointer.
 var starts = []string{
 	"main", "_start", "__libc_start_main", "__libc_start_call_main",
-	"clone", "__clone", "clone3", "__clone3", "start_thread", "thread_start",
-	"runtime.goexit", "runtime.mstart", "runtime.rt0_go",
+	"runtime.goexit", "runtime.mstart", "runtime.rt0_go", "start_thread", "thread_start",
 }
 
-// truncated says whether a named chain ends before the start of its thread. It
-// reaches it if one of its last two frames is a start.
-func truncated(frames []Frame) bool {
-	last := frames[max(0, len(frames)-2):]
-	return len(frames) > 0 && !slices.ContainsFunc(last, func(f Frame) bool {
-		return slices.Contains(starts, f.Function)
-	})
+// clones are where new threads begin; as a leaf they make one.
+var clones = []string{"clone", "__clone", "clone3", "__clone3"}
+
+// ended takes off what follows the start of the thread, and says whether a chain
+// has none: it is truncated.
+func ended(frames []Frame) (chain []Frame, truncated bool) {
+	isStart := func(i int) bool {
+		return i < len(frames) && (slices.Contains(starts, frames[i].Function) || i > 0 && slices.Contains(clones, frames[i].Function))
+	}
+	for i := range frames {
+		if !isStart(i) {
+			continue
+		}
+		for isStart(i + 1) {
+			i++
+		}
+		return frames[:i+1], false
+	}
+	return frames, len(frames) > 0
 }
