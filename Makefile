@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc)
 export CGO_ENABLED = 0
 
 CLANG = clang-19
-C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h)
+C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h internal/stacks/testdata/*.c)
 # With eBPF objects of their own.
 BPF_PACKAGES = ./internal/probe ./internal/stacks
 VMRUN = bin/vmrun

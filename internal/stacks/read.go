@@ -71,6 +71,9 @@ func (s *Sampler) addStacks(e *seen, user, kernel int32) error {
 	if e.user, e.cut, err = s.stack(user); err != nil {
 		return err
 	}
+	if user < 0 && e.State != Runnable {
+		e.cut = true // it found no room
+	}
 	e.kernel, _, err = s.stack(kernel)
 	return err
 }

@@ -28,9 +28,9 @@ type Frame struct {
 	Module string `json:"module,omitempty"`
 	// BuildID is the GNU build id of the file in hexadecimal, or Go's as it is.
 	BuildID string `json:"build_id,omitempty"`
-	// Offset is from the start of the function in bytes; without a function it
-	// is from the start of the file, as it was before it was mapped.
-	Offset uint64 `json:"offset"`
+	// Offset is from the start of the function in bytes (left out: 0); without a
+	// function it is where the code is in the file.
+	Offset uint64 `json:"offset,omitempty"`
 	// Address is as it was executed; 0 if the kernel hides it. Of callers, it is
 	// that which the call returns to.
 	Address uint64 `json:"address,omitempty"`
