@@ -116,8 +116,9 @@ bench: ## Go benchmarks: decoding, state, sampling
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/sockdiag ./internal/owner
 
 .PHONY: bench-kernel
-bench-kernel: build vm-needs ## What tracing costs the kernel, in instructions per connection
+bench-kernel: build bin/places vm-needs ## What tracing costs the kernel, in instructions per connection; and stacks, per switch and tick
 	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost -timeout 2h
+	$(STACKS) -j 1 -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/stacks -- -run TestKernelCost -timeout 2h
 
 .PHONY: kernels
 kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
