@@ -14,8 +14,8 @@
 //     attached by its types (tp_btf).
 //   - Blocked before the start: such a thread has made no switch. Its kernel stack
 //     is in /proc/TID/stack and where it called from in /proc/TID/syscall. No
-//     kernel walks the user stack of another thread: bpf_get_task_stack gives
-//     one wrong frame, or none from 6.8 on. So an iterator over tasks reads the
+//     kernel walks the user stack of another thread (bpf_get_task_stack refuses
+//     it from 6.8 on, and follows frame pointers in the wrong process before). So an iterator over tasks reads the
 //     thread's frame pointer (bpf_task_pt_regs, 5.15), and the chain is followed in
 //     /proc/PID/mem. Before 5.15 the place of the call is all there is.
 //

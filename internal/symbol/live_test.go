@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"debug/elf"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +24,7 @@ const goSource = `package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 )
@@ -170,6 +173,41 @@ func TestCFunctionsOfProgramAndLibrary(t *testing.T) {
 				t.Errorf("%+v, want getpid of libc", f)
 			}
 		})
+	}
+}
+
+func TestSymbolsOfADebugFile(t *testing.T) {
+	for _, tool := range []string{"gcc", "strip"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("needs ", tool)
+		}
+	}
+	whole := build(t, cSource, "program.c", "gcc", "-O1", "-Wl,--build-id=0x0123456789abcdef")
+	stripped := filepath.Join(t.TempDir(), "stripped")
+	if out, err := exec.Command("strip", "-o", stripped, whole).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	symbols, err := elf.Open(whole)
+	check(t, err)
+	defer symbols.Close()
+	list, err := symbols.Symbols()
+	check(t, err)
+	at := slices.IndexFunc(list, func(s elf.Symbol) bool { return s.Name == "busy" })
+	f, err := os.Open(stripped)
+	check(t, err)
+	defer f.Close()
+	m, err := newImage(f)
+	check(t, err)
+	var asked string
+	places, err := m.lookup([]uint64{list[at].Value + 1}, func(buildID string) (io.ReaderAt, func()) {
+		asked = buildID
+		debug, err := os.Open(whole)
+		check(t, err)
+		return debug, func() { debug.Close() }
+	})
+	check(t, err)
+	if got := places[list[at].Value+1]; got != (place{"busy", list[at].Value}) || asked != "0123456789abcdef" {
+		t.Errorf("%+v, from the file of %q", got, asked)
 	}
 }
 
