@@ -24,7 +24,6 @@ const goSource = `package main
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"os"
 	"reflect"
 )
