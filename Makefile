@@ -7,7 +7,9 @@ JOBS ?= $(shell nproc)
 export CGO_ENABLED = 0
 
 CLANG = clang-19
-C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h)
+C_FILES = $(wildcard bpf/*.c bpf/*.h headers/*.h internal/stacks/testdata/*.c)
+# With eBPF objects of their own.
+BPF_PACKAGES = ./internal/probe ./internal/stacks
 VMRUN = bin/vmrun
 ACCEPTWATCH = bin/acceptwatch
 MODES ?= fentry,kprobe,restricted
@@ -51,16 +53,23 @@ build: ## Build acceptwatch and vmrun into bin/
 	$(GO) build -trimpath -o $(ACCEPTWATCH) ./cmd/acceptwatch
 	$(GO) build -trimpath -o $(VMRUN) ./cmd/vmrun
 
+bin/places: internal/stacks/testdata/place.c
+	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev
+	mkdir -p $@
+	gcc -O0 -static -o $@/framed $<
+	gcc -O1 -static -o $@/frameless $<
+	touch $@
+
 .PHONY: generate
 generate: c-needs ## Compile the eBPF programs
-	$(GO) generate ./internal/probe
+	$(GO) generate $(BPF_PACKAGES)
 	clang-format-19 -i $(C_FILES)
 
 .PHONY: generated
 generated: c-needs ## Check that the committed eBPF objects are what the sources give
-	@kept=$$(mktemp -d) && cp internal/probe/*_bpfel* "$$kept" && $(GO) generate ./internal/probe && \
-	for f in "$$kept"/*; do \
-		cmp "$$f" "internal/probe/$$(basename "$$f")" || { echo "internal/probe is not what bpf/ gives: run make generate" >&2; exit 1; }; \
+	@kept=$$(mktemp -d) && cp --parents $(BPF_PACKAGES:=/*_bpfel*) "$$kept" && $(GO) generate $(BPF_PACKAGES) && \
+	for f in $(BPF_PACKAGES:=/*_bpfel*); do \
+		cmp "$$kept/$$f" "$$f" || { echo "$$f is not what bpf/ gives: run make generate" >&2; exit 1; }; \
 	done && rm -r "$$kept"
 
 .PHONY: lint
@@ -94,9 +103,10 @@ test-browser: browser-needs ## The page of a report in a headless Chromium; PICT
 	$(GO) test -count=1 -tags browser -timeout 20m -run 'Browser$$|^TestPageSorts' ./internal/report
 
 .PHONY: test-kernels
-test-kernels: build vm-needs test-flight ## The probe and the program on every kernel of the matrix
+test-kernels: build bin/places vm-needs test-flight ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
+	ACCEPTWATCH_MODES=stacks $(STACKS) -k $(KERNELS) ./internal/stacks
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)'
 	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
@@ -115,6 +125,7 @@ TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
 CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
+STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 
 .PHONY: soak
@@ -129,8 +140,9 @@ bench: ## Go benchmarks: decoding, state, sampling, recordings, reports
 		./internal/recording ./internal/report
 
 .PHONY: bench-kernel
-bench-kernel: build vm-needs ## What tracing costs the kernel, in instructions per connection
+bench-kernel: build bin/places vm-needs ## What tracing costs the kernel, in instructions per connection; and stacks, per switch and tick
 	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost -timeout 2h
+	$(STACKS) -j 1 -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/stacks -- -run TestKernelCost -timeout 2h
 
 .PHONY: kernels
 kernels: build vm-needs ## Fetch the kernels of the matrix, and list them

@@ -28,6 +28,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_STACK_TRACE = 7,
 	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -37,6 +38,13 @@ enum {
 	BPF_NOEXIST = 1,
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_AVAIL_DATA = 0,
+	BPF_F_USER_STACK = 1 << 8,
+};
+
+/* include/uapi/asm-generic/errno-base.h */
+enum {
+	ENOMEM = 12,
+	EEXIST = 17,
 };
 
 /* include/net/tcp_states.h */
@@ -154,6 +162,8 @@ struct files_struct {
 };
 
 struct task_struct {
+	int pid;  /* of the thread, in the first pid namespace */
+	int tgid; /* of its process */
 	struct files_struct *files;
 };
 
@@ -240,6 +250,11 @@ struct seq_file;
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 struct bpf_iter__tcp {
