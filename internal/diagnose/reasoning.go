@@ -1,0 +1,171 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// doer is a thread and what it does.
+type doer struct {
+	process *Process
+	thread  *Thread
+	does    activity
+	share   float64 // of the looks
+	sight   *Sight  // the most frequent one that shows it; nil: none
+	busy    float64 // part of the span on a CPU
+	late    float64 // part of the span ready and without a CPU
+	waited  bool    // for the listener, at one look at least
+}
+
+// reasoning is the evidence, and what all rules need of it.
+type reasoning struct {
+	*Evidence
+	doers []doer
+
+	// acceptors are those that are known to accept: they did so last, or wait
+	// for the listener at times.
+	acceptors []*doer
+	// suspects are the acceptors, or if there are none, all that may be.
+	suspects []*doer
+	loop     bool // an epoll set watches the listener
+	edge     bool // and tells of each connection once
+}
+
+func reason(e *Evidence) *reasoning {
+	r := &reasoning{Evidence: e}
+	for i := range e.Processes {
+		p := &e.Processes[i]
+		for _, w := range p.Watches {
+			r.loop = true
+			r.edge = r.edge || w.Edge
+		}
+		for j := range p.Threads {
+			r.doers = append(r.doers, newDoer(e, p, &p.Threads[j]))
+		}
+	}
+	last, lastKnown := e.Queue.LastTID.Get()
+	for i := range r.doers {
+		d := &r.doers[i]
+		if d.waited || lastKnown && d.thread.TID == last {
+			r.acceptors = append(r.acceptors, d)
+		}
+	}
+	r.suspects = r.acceptors
+	if len(r.acceptors) == 0 || r.edge {
+		r.suspects = nil
+		for i := range r.doers {
+			if d := &r.doers[i]; !ofRuntime(d.thread.Comm) && !r.supervises(d) {
+				r.suspects = append(r.suspects, d)
+			}
+		}
+	}
+	return r
+}
+
+// enoughCPU is the part of the span on a CPU, or waiting for one, from which on
+// that is what a thread does.
+const enoughCPU = 0.5
+
+func newDoer(e *Evidence, p *Process, t *Thread) doer {
+	d := doer{process: p, thread: t}
+	if e.Span > 0 {
+		d.busy = float64(t.Run.Or(0)) / float64(e.Span)
+		d.late = float64(t.Delay.Or(0)) / float64(e.Span)
+	}
+	looks := make(map[activity]int)
+	all, most := 0, 0
+	for i := range t.Sights {
+		s := &t.Sights[i]
+		a := classify(s)
+		looks[a] += s.Looks
+		all += s.Looks
+		d.waited = d.waited || a == waiting
+		if looks[a] > most {
+			most, d.does = looks[a], a
+		}
+	}
+	for i := range t.Sights {
+		if classify(&t.Sights[i]) == d.does {
+			d.sight = &t.Sights[i]
+			break
+		}
+	}
+	if all > 0 {
+		d.share = float64(most) / float64(all)
+	}
+	switch {
+	case d.does == halted:
+	case d.late >= enoughCPU && d.late > d.busy:
+		d.does = ready
+	case d.busy >= enoughCPU:
+		d.does = running
+	case d.does == running && t.Run.known && d.busy < 0.1:
+		d.does = unclear // it was met running, which it seldom does
+	}
+	return d
+}
+
+// supervises says that a thread only looks after others: the first of a process
+// whose children hold the listener too.
+func (r *reasoning) supervises(d *doer) bool {
+	if !slices.Contains([]activity{child, resting, asleep, pipe}, d.does) {
+		return false
+	}
+	return slices.ContainsFunc(r.Processes, func(p Process) bool { return p.Parent == d.process.PID })
+}
+
+// slowFrom is the age of a queue's head from which on something is wrong.
+const slowFrom = time.Second
+
+// stalled says that what is queued is not accepted, or much too late.
+func (r *reasoning) stalled() bool {
+	q := &r.Queue
+	if q.Depth.Or(0) == 0 {
+		return false
+	}
+	if oldest, known := q.Oldest.Get(); known {
+		return oldest >= slowFrom
+	}
+	accepting, known := q.Accepting.Get()
+	return known && !accepting
+}
+
+// refused says that connections were refused in the span.
+func (r *reasoning) refused() bool { return r.Queue.Refused.Or(0) > 0 }
+
+// failed is how many calls of accept() failed for want of descriptors.
+func (r *reasoning) failed(errno string) (n uint64, by AcceptFailure) {
+	for _, f := range r.Queue.Failures {
+		if f.Errno == errno {
+			if n == 0 {
+				by = f
+			}
+			n += f.Count
+		}
+	}
+	return n, by
+}
+
+// in are the suspects that do one of these.
+func (r *reasoning) in(those ...activity) []*doer {
+	var list []*doer
+	for _, d := range r.suspects {
+		if slices.Contains(those, d.does) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// accepts says that a suspect is known to accept.
+func (r *reasoning) accepts(d *doer) bool {
+	return slices.Contains(r.acceptors, d) || len(r.suspects) == 1
+}
+
+func (d *doer) name() string {
+	if d.thread.TID == d.process.PID {
+		return fmt.Sprintf("%s[%d]", d.process.Comm, d.process.PID)
+	}
+	return fmt.Sprintf("%s[%d/%d]", d.thread.Comm, d.process.PID, d.thread.TID)
+}
