@@ -24,7 +24,6 @@ func proc(t *testing.T, pid string, files map[string]string) Scanner {
 	return Scanner{Proc: root}
 }
 
-
 func TestIdentify(t *testing.T) {
 	s := proc(t, "77", map[string]string{
 		"stat": statLine(77, "web", 4242), "cmdline": "web\x00--port\x008000\x00",
