@@ -94,6 +94,16 @@ CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnect
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 
+STALL = internal/kerneltest/testdata/stall
+STALL_BUILT = bin/stall
+
+.PHONY: stall-programs
+stall-programs: race-needs ## Build the servers that stop accepting, for the tests of diagnose
+	@mkdir -p $(STALL_BUILT)
+	for f in $(STALL)/*.c; do gcc -O1 -fno-omit-frame-pointer -static -pthread -o $(STALL_BUILT)/$$(basename $$f .c) $$f || exit 1; done
+	for d in $(STALL)/go*/; do $(GO) build -o $(STALL_BUILT)/$$(basename $$d) ./$$d || exit 1; done
+	javac -d $(STALL_BUILT) $(STALL)/*.java
+
 .PHONY: soak
 soak: build vm-needs ## All tests on the kernels between; what must not grow: a million connections, 20,000 listeners, a thousand attaches; takes hours
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe

@@ -34,6 +34,10 @@ type environment struct {
 
 	// owners finds who holds sockets, by their inodes.
 	owners func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error)
+
+	// evidence watches the processes that hold a listener; nil: nothing is
+	// diagnosed.
+	evidence gatherEvidence
 }
 
 // hostSocket is a socket and the inode of its network namespace.
@@ -54,6 +58,7 @@ func hostEnvironment() environment {
 	if own, err := netns.Current(); err == nil {
 		env.netns = own.Inode
 	}
+	env.evidence = evidenceOf(owner.NewIdentities(owner.Scanner{}), env.netns)
 	return env
 }
 

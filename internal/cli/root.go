@@ -18,6 +18,7 @@ dead before anyone accepted them, and who should have accepted them.`
 const rootExamples = `  acceptwatch doctor                      what works on this kernel
   acceptwatch demo                        see the incident that this is about
   acceptwatch trace --port 8000           live lines, a summary on Ctrl-C
+  acceptwatch diagnose --port 8000        why is nothing accepted?
   acceptwatch trace --min-wait 100ms      only connections that waited
   acceptwatch trace -o json | jq .        JSON Lines
   acceptwatch record -w night.trace       for later: see trace -r and export`
@@ -81,6 +82,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newTraceCommand,
 		newCompletionCommand,
 		newDemoCommand,
+		newDiagnoseCommand,
 		newDoctorCommand,
 		newReportCommand,
 		newExportCommand,

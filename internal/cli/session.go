@@ -28,6 +28,11 @@ type rowsView interface {
 	rows([]listener.Row)
 }
 
+// diagnosisView is a view that shows diagnoses.
+type diagnosisView interface {
+	diagnosis(*ui.Diagnosis)
+}
+
 // session turns what happened, in the order in which it happened, into the
 // state of listeners and into a view. A live run and a replay give it the same,
 // and it looks at nothing else. What it is given it hands on to a tape.

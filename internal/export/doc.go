@@ -74,6 +74,16 @@
 // The keys from overflow to accept_errors are left out in mode restricted, which
 // does not count them.
 //
+// type "diagnosis", why connections are not accepted at one listener:
+//
+//	time, listener, netns, mode
+//	verdicts        [{"cause", "confidence", "summary", "evidence",
+//	                "would_refute", "what_to_do", "missing"}] the likeliest first.
+//	                cause is a word, of which nothing_wrong and cannot_tell name
+//	                none; confidence is high, medium or low; missing is what
+//	                could not be seen
+//	evidence        what the verdicts rest on: diagnose.Evidence
+//
 // type "loss", something that was not seen: what (a word), text, count.
 //
 // type "summary", the last line: time, mode, duration_ns, listeners (number of
