@@ -88,8 +88,11 @@ func classify(s *Sight) activity {
 		}
 		return resting
 	case "futex":
-		if t.Op == "mutex" {
+		switch t.Op {
+		case "mutex":
 			return mutex
+		case "join":
+			return resting
 		}
 		return handover
 	case "flock", "fcntl", "semop", "semtimedop":

@@ -149,7 +149,7 @@ type Target struct {
 	Listener bool `json:"listener,omitempty"`
 	// Client says that it is a connection that was accepted from the listener.
 	Client bool   `json:"client,omitempty"`
-	Op     string `json:"op,omitempty"` // of a futex: "mutex" or "condition"
+	Op     string `json:"op,omitempty"` // of a futex: "mutex", "join" (until a thread ends) or "condition"
 }
 
 // Stack is a call stack, the innermost function first.

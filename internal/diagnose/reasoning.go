@@ -63,9 +63,17 @@ func reason(e *Evidence) *reasoning {
 	return r
 }
 
-// enoughCPU is the part of the span on a CPU, or waiting for one, from which on
-// that is what a thread does.
-const enoughCPU = 0.5
+const (
+	// enoughCPU is the part of the span on a CPU, or ready for one, from which on
+	// that is what a thread does.
+	enoughCPU = 0.5
+	// starvedFrom is how much longer than it runs a thread that is kept from
+	// running is ready: it gets less than a fifth of a CPU.
+	starvedFrom = 4
+)
+
+// wants is the part of the span in which a thread had something to compute.
+func (d *doer) wants() float64 { return d.busy + d.late }
 
 func newDoer(e *Evidence, p *Process, t *Thread) doer {
 	d := doer{process: p, thread: t}
@@ -96,9 +104,9 @@ func newDoer(e *Evidence, p *Process, t *Thread) doer {
 	}
 	switch {
 	case d.does == halted:
-	case d.late >= enoughCPU && d.late > d.busy:
+	case d.wants() >= enoughCPU && d.late >= starvedFrom*d.busy:
 		d.does = ready
-	case d.busy >= enoughCPU:
+	case d.wants() >= enoughCPU:
 		d.does = running
 	case d.does == running && t.Run.known && d.busy < 0.1:
 		d.does = unclear // it was met running, which it seldom does

@@ -30,16 +30,16 @@ func judgeGone(r *reasoning) *Verdict {
 	}
 	for _, d := range r.suspects {
 		switch d.does {
-		case resting, asleep, handover, pipe, child, unclear:
+		case resting, pipe:
 		case client: // serves one of those that it has
+			if r.accepts(d) {
+				return nil
+			}
 		default:
-			return nil
-		}
-		if d.does != resting && d.does != pipe && r.accepts(d) {
-			return nil // which then says why
+			return nil // it may be the one
 		}
 	}
-	v := &Verdict{
+	return &Verdict{
 		Cause: AcceptorGone, Confidence: Medium,
 		Summary: fmt.Sprintf("no thread of %s[%d] accepts any more: the one that did has ended or left its loop, while the process lives",
 			r.Processes[0].Comm, r.Processes[0].PID),
@@ -47,12 +47,6 @@ func judgeGone(r *reasoning) *Verdict {
 		Refute:   "a thread that comes back to accept() later",
 		Do:       "look in its log for an error of accept() or an exception in that thread, or a limit on connections of its own; restart it meanwhile",
 	}
-	for _, d := range r.suspects {
-		if d.does == handover && len(r.suspects) > 1 {
-			v.Confidence = Low // it may be one of those that wait for another thread
-		}
-	}
-	return v
 }
 
 // incomplete says that there are threads that were not looked at.

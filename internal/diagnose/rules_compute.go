@@ -53,23 +53,23 @@ func judgeGC(r *reasoning) *Verdict {
 		share, function := collecting(d.thread)
 		switch {
 		case share >= 0.5:
-			collects += d.busy
+			collects += d.wants()
 			by, name = append(by, d), function
 		case isCollector(d):
-			if collects += d.busy; d.busy >= 0.05 {
+			if collects += d.wants(); d.wants() >= 0.05 {
 				by = append(by, d)
 			}
 		default:
-			works += d.busy
+			works += d.wants()
 		}
 	}
 	if collects < 0.4 || collects < works {
 		return nil
 	}
-	slices.SortFunc(by, func(a, b *doer) int { return int(1000 * (b.busy - a.busy)) })
+	slices.SortFunc(by, func(a, b *doer) int { return int(1000 * (b.wants() - a.wants())) })
 	v := &Verdict{
 		Cause: GC, Confidence: High,
-		Summary:  fmt.Sprintf("%s[%d] collects garbage: %s of a CPU go into it, %s into the program", by[0].process.Comm, by[0].process.PID, percent(collects), percent(works)),
+		Summary:  fmt.Sprintf("%s[%d] collects garbage: that wants %s of a CPU, the program %s", by[0].process.Comm, by[0].process.PID, percent(collects), percent(works)),
 		Evidence: r.lines(by...),
 		Refute:   "the runtime's own log of collections (-Xlog:gc, GODEBUG=gctrace=1, --trace-gc) is quiet",
 		Do:       "give it a larger heap (-Xmx, GOMEMLIMIT, --max-old-space-size), or find what it keeps: a heap dump tells",

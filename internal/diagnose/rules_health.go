@@ -47,6 +47,9 @@ func (r *reasoning) unexplained() Verdict {
 	case r.stalled():
 		v.Summary = "cannot tell: connections are queued and not accepted, and nothing that the server's threads do explains it"
 		v.Do = "look at the stacks of the server: gdb, py-spy, jstack, SIGQUIT for Go, and at its own limits on connections"
+	case r.Queue.Depth.IsZero():
+		v.Summary = "cannot tell: the listener was closed meanwhile, or could not be looked at"
+		v.Do = "see whether the server still runs"
 	default:
 		v.Summary = "cannot tell: not enough is known of the queue"
 		v.Do = "run it again for longer (--for 30s), as root"

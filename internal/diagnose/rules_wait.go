@@ -1,6 +1,9 @@
 package diagnose
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // wait is a cause of one kind: the thread that accepts waits for something.
 type wait struct {
@@ -89,11 +92,34 @@ func (w wait) judge(r *reasoning) *Verdict {
 	if len(in) == 0 {
 		return nil
 	}
-	return &Verdict{
+	v := &Verdict{
 		Cause: w.cause, Confidence: r.sureOf(in),
 		Summary:  in[0].name() + " " + w.summary(in[0]),
 		Evidence: r.lines(in...), Refute: w.refute, Do: w.do,
 	}
+	if in[0].does == mutex {
+		// What others wait for is only a cause if one of them has the lock.
+		v.Confidence = max(v.Confidence, Medium)
+		if holder := r.mayHold(in); holder != nil {
+			v.Evidence = append(v.Evidence, "who may have the lock: "+holder.line(r.Evidence))
+		}
+	}
+	return v
+}
+
+// mayHold is the only other thread that is busy; nil: none or several are.
+func (r *reasoning) mayHold(waiters []*doer) *doer {
+	var found *doer
+	for _, d := range r.suspects {
+		if slices.Contains(waiters, d) || !slices.Contains(serving, d.does) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = d
+	}
+	return found
 }
 
 // sureOf is how sure it is that one of these threads is the one that accepts.

@@ -116,7 +116,10 @@ func (t *Target) words() string {
 
 // lines are the queue's and those of some threads.
 func (r *reasoning) lines(doers ...*doer) []string {
-	list := []string{r.queueLine()}
+	var list []string
+	if line := r.queueLine(); line != "" {
+		list = append(list, line)
+	}
 	const most = 4
 	for i, d := range doers {
 		if i == most {

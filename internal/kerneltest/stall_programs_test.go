@@ -18,7 +18,7 @@ type stallProgram struct {
 	clients int    // that connect, one after the other
 	request string // of each
 	hangUp  bool   // they do so after their request
-	burst   bool   // and go on, at once and again, while it is looked at
+	burst   int    // so many go on, at once and again, while it is looked at
 	before  func(t *testing.T, cmd *exec.Cmd)
 	after   func(t *testing.T, p *process) // when it listens and before clients come
 	late    func(t *testing.T, p *process) // when they have come
@@ -45,11 +45,11 @@ func stallPrograms() []stallProgram {
 		{name: "acceptorgone_c", command: built("acceptorgone"), clients: 6, request: "x\n", want: "acceptor_gone"},
 		{name: "acceptmutex_c", command: built("acceptmutex"), clients: 6, want: "accept_mutex"},
 		{name: "slowclient_c", command: built("slowclient"), clients: 5, request: "short", want: "slow_client"},
-		{name: "backlog_c", command: built("backlog"), env: []string{"BACKLOG=1"}, burst: true, want: "backlog_too_small"},
-		{name: "somaxconn_c", command: built("backlog"), env: []string{"BACKLOG=60000"}, burst: true, before: smallSomaxconn, want: "somaxconn"},
+		{name: "backlog_c", command: built("backlog"), env: []string{"BACKLOG=1"}, burst: 12, want: "backlog_too_small"},
+		{name: "somaxconn_c", command: built("backlog"), env: []string{"BACKLOG=60000"}, burst: 12, before: smallSomaxconn, want: "somaxconn"},
 		{name: "journal_c", command: built("journal"), env: []string{"JOURNAL={disk}"}, before: needsDisk, clients: 6, want: "disk"},
 		{name: "bigtable_c", command: built("bigtable"), before: littleMemory, clients: 5, want: "reclaim"},
-		{name: "herd_c", command: built("herd"), burst: true, want: "thundering_herd", blind: "backlog_too_small"},
+		{name: "herd_c", command: built("herd"), burst: 80, want: "thundering_herd", blind: "backlog_too_small"},
 
 		{name: "proxy_py", command: python("proxy.py"), clients: 5, request: getLine, want: "downstream"},
 		{name: "reverse_py", command: python("reverse.py"), before: deafNameServer, clients: 5, request: "x\n", want: "dns"},
@@ -60,12 +60,12 @@ func stallPrograms() []stallProgram {
 		{name: "traced_py", command: python("simple.py"), after: debugIt, clients: 5, request: getLine, want: "traced"},
 		{name: "frozen_py", command: python("simple.py"), before: freezable, after: freezeIt, clients: 5, request: getLine, want: "frozen"},
 		{name: "throttled_c", command: built("eventloop"), before: littleCPU, clients: 5, request: "x\n", want: "throttled"},
-		{name: "starved_py", command: python("simple.py"), after: starveIt, clients: 5, request: getLine, want: "starved"},
+		{name: "starved_c", command: built("eventloop"), after: starveIt, clients: 5, request: "x\n", want: "starved"},
 
 		{name: "pool_java", command: java("Pool", "-Xint"), clients: 14, request: "x\n", want: "pool"},
 		{name: "synchronized_java", command: java("Synchronized"), clients: 6, want: "cannot_tell"},
-		{name: "garbage_java", command: java("Garbage", "-Xmx24m", "-XX:+UseParallelGC"), clients: 5, want: "gc"},
-		{name: "garbage_serial_java", command: java("Garbage", "-Xmx24m", "-XX:+UseSerialGC"), clients: 5, want: "gc"},
+		{name: "garbage_java", command: java("Garbage", "-Xmx24m", "-XX:-UseGCOverheadLimit", "-XX:+UseParallelGC"), clients: 5, want: "gc"},
+		{name: "garbage_serial_java", command: java("Garbage", "-Xmx24m", "-XX:-UseGCOverheadLimit", "-XX:+UseSerialGC"), clients: 5, want: "gc"},
 
 		{name: "files_go", command: built("gofiles"), clients: 60, want: "out_of_descriptors"},
 		{name: "channel_go", command: built("gochannel"), clients: 12, want: "acceptor_parked"},

@@ -113,8 +113,8 @@ func (p *stallProgram) start(t *testing.T) *stalledServer {
 	if p.after != nil {
 		p.after(t, server)
 	}
-	if p.burst {
-		burst(t, address)
+	if p.burst > 0 {
+		burst(t, address, p.burst)
 		return s
 	}
 	for range p.clients {
@@ -143,11 +143,11 @@ func stay(t *testing.T, address string, p *stallProgram) {
 }
 
 // burst has clients come at once, again and again, until the test is over.
-func burst(t *testing.T, address string) {
+func burst(t *testing.T, address string, clients int) {
 	t.Helper()
 	var over atomic.Bool
 	done := make(chan struct{})
-	for range 12 {
+	for range clients {
 		go func() {
 			for !over.Load() {
 				if conn, err := net.DialTimeout("tcp", address, 2*time.Second); err == nil {
@@ -161,7 +161,7 @@ func burst(t *testing.T, address string) {
 	}
 	t.Cleanup(func() {
 		over.Store(true)
-		for range 12 {
+		for range clients {
 			<-done
 		}
 	})

@@ -68,9 +68,14 @@ const (
 
 // futexOp tells a plain lock from everything else that is made of futexes. A
 // thread that waits for a lock of glibc or of Rust does so while it reads 2,
-// "locked, and others wait" (lll_lock_wait, nptl/lowlevellock.c).
+// "locked, and others wait" (lll_lock_wait, nptl/lowlevellock.c). One that waits
+// for another thread to end waits for a word that holds its number, which the
+// kernel clears without FUTEX_PRIVATE (mm_release, kernel/fork.c).
 func (c *call) futexOp() string {
 	op, expected := uint32(c.args[1]), uint32(c.args[2])
+	if op&futexPrivate == 0 && op&^futexRealtime == futexBitset && expected > 2 {
+		return "join"
+	}
 	switch op &^ (futexPrivate | futexRealtime) {
 	case futexLockPI, futexLockPI2:
 		return "mutex"

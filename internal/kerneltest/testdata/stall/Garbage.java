@@ -1,31 +1,44 @@
-// Keeps what clients sent in a list that grows, in a heap that is too small.
+// A cache that fills the heap, so that whatever a request allocates is paid for
+// with a collection of all.
 import java.net.*;
 import java.util.*;
 
 public class Garbage {
-    static final List<Object> history = new ArrayList<>();
+    static final List<Object> cache = new ArrayList<>(1 << 18);
 
-    static void remember(Socket client) {
-        for (int i = 0; i < 5_000_000; i++) {
+    static void fill() {
+        Runtime r = Runtime.getRuntime();
+        while (r.maxMemory() - r.totalMemory() + r.freeMemory() > 3 << 20) {
             Map<String, Object> entry = new HashMap<>();
-            entry.put("client", client.getPort() + "/" + i);
+            entry.put("key" + cache.size(), new byte[64]);
+            cache.add(entry);
+            if (cache.size() % 4096 == 0) System.gc();
+        }
+    }
+
+    static int render(Socket client) {
+        int sum = 0;
+        for (long i = 0; i < 4_000_000_000L; i++) {
             try {
-                history.add(entry);
-                if (i % 8 == 0) history.add(new byte[256]);
+                byte[] page = new byte[16 << 10];
+                page[(int) (i % page.length)] = 1;
+                List<Object> parts = new LinkedList<>();
+                for (int n = 0; n < 64; n++) parts.add("part " + n);
+                sum += page.length + parts.size();
             } catch (OutOfMemoryError e) {
-                for (int n = 0; n < 100; n++) history.remove(history.size() - 1);
+                cache.subList(cache.size() - 10, cache.size()).clear();
             }
         }
+        return sum;
     }
 
     public static void main(String[] args) throws Exception {
         ServerSocket server = new ServerSocket(Integer.parseInt(args[0]), 50, InetAddress.getLoopbackAddress());
+        fill();
         System.out.println("ready");
         while (true) {
             try (Socket client = server.accept()) {
-                remember(client);
-            } catch (OutOfMemoryError e) {
-                history.subList(0, history.size() / 50).clear();
+                client.getOutputStream().write(render(client));
             }
         }
     }

@@ -10,10 +10,10 @@ static char entry[1 << 20];
 
 static int record(int journal, const char *what) {
 	memcpy(entry, what, strlen(what));
-	for (int i = 0; i < 64; i++) {
+	for (int i = 0; i < 4096; i++) {
 		if (write(journal, entry, sizeof entry) < 0)
 			return -1;
-		if (fsync(journal) < 0)
+		if (fsync(journal) < 0 || (i % 64 == 63 && ftruncate(journal, 0) < 0))
 			return -1;
 	}
 	return ftruncate(journal, 0);
