@@ -69,7 +69,7 @@ func newDiagnoseCommand(a *app) *cobra.Command {
 			if o.span < time.Second || o.span > time.Hour {
 				return usageErrorf("bad --for: in %s nothing can be seen to stand still, give 1s to 1h", o.span)
 			}
-			o.trace.stallAfter = time.Second
+			o.trace.stallAfter, o.trace.diagnosis = time.Second, diagnosisOff
 			return a.diagnose(cmd.Context(), &o)
 		},
 	}

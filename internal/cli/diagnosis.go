@@ -14,6 +14,24 @@ import (
 	"acceptwatch/internal/ui"
 )
 
+// How trace shows diagnoses.
+const (
+	diagnosisLine = "line"
+	diagnosisFull = "full"
+	diagnosisOff  = "off"
+)
+
+// diagnosisSpan is how long the threads of a stalled listener are looked at.
+const diagnosisSpan = 3 * time.Second
+
+func parseDiagnosis(word string) (string, error) {
+	switch word {
+	case diagnosisLine, diagnosisFull, diagnosisOff:
+		return word, nil
+	}
+	return "", usageErrorf("bad --diagnose: %q is no way to show it, choose line, full or off", word)
+}
+
 // suspect is a listening socket that is to be diagnosed.
 type suspect struct {
 	netns   uint32 // inode; 0: that of this process

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/recording"
@@ -49,10 +51,11 @@ type session struct {
 	start       int64 // ns, CLOCK_MONOTONIC
 	lastAccepts map[uint64]ui.LastAccept
 	began       bool
-	muted       bool          // nothing is shown yet, nor kept
-	base        *rowsBefore   // counts begin there; nil: at the start
-	early       []event.Event // what happened before the header was printed
-	queued      oldest        // what the queues hold, until the header is printed
+	muted       bool               // nothing is shown yet, nor kept
+	stalled     func(*event.Event) // if not nil, called when a stall begins
+	base        *rowsBefore        // counts begin there; nil: at the start
+	early       []event.Event      // what happened before the header was printed
+	queued      oldest             // what the queues hold, until the header is printed
 }
 
 // about is what a source says of itself.
@@ -160,8 +163,24 @@ func (s *session) apply(e *event.Event) {
 	}
 }
 
+// diagnosed takes the evidence of a stall.
+func (s *session) diagnosed(e *diagnose.Evidence) {
+	s.tape.evidence(e)
+	v, ok := s.view.(diagnosisView)
+	if !ok || s.muted || !s.began || s.opt.diagnosis == diagnosisOff {
+		return
+	}
+	if addr, err := netip.ParseAddrPort(e.Listener); err != nil || !s.opt.filter.MatchListener(e.NetNS, addr, false) {
+		return
+	}
+	v.diagnosis(&ui.Diagnosis{Evidence: e, Verdicts: diagnose.Judge(e), Full: s.opt.diagnosis == diagnosisFull})
+}
+
 // emit shows an event, or keeps it until the header is there.
 func (s *session) emit(e *event.Event) {
+	if e.Kind == event.Stall && s.stalled != nil {
+		s.stalled(e)
+	}
 	if s.muted {
 		return
 	}

@@ -97,17 +97,19 @@ func deafNameServer(t *testing.T, cmd *exec.Cmd) {
 	t.Cleanup(func() { deaf.Close() })
 	conf := filepath.Join(t.TempDir(), "resolv.conf")
 	check(t, os.WriteFile(conf, []byte("nameserver 127.9.9.9\noptions timeout:30 attempts:5\n"), 0o644))
+	order := filepath.Join(t.TempDir(), "nsswitch.conf")
+	check(t, os.WriteFile(order, []byte("hosts: files dns\n"), 0o644))
 	if _, err := os.Stat("/etc/resolv.conf"); err != nil {
 		check(t, os.WriteFile("/etc/resolv.conf", nil, 0o644))
 	}
-	cmd.Args = append([]string{"unshare", "-m", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, conf}, cmd.Args...)
+	cmd.Args = append([]string{"unshare", "-m", "sh", "-c",
+		`mount --bind "$0" /etc/resolv.conf && mount --bind "$1" /etc/nsswitch.conf && shift && exec "$@"`, conf, order}, cmd.Args...)
 	cmd.Path, err = exec.LookPath("unshare")
 	check(t, err)
 }
 
-// smallSomaxconn starts a command in a network namespace of its own would hide
-// its address from the clients, so the limit is that of this one for the time
-// of the test.
+// smallSomaxconn cuts backlogs for the time of the test. A network namespace of
+// its own would hide the server from its clients.
 func smallSomaxconn(t *testing.T, _ *exec.Cmd) {
 	const file = "/proc/sys/net/core/somaxconn"
 	before, err := os.ReadFile(file)

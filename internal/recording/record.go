@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 )
@@ -21,6 +22,7 @@ const (
 	recordOwners recordType = 4
 	recordLosses recordType = 5
 	recordPart   recordType = 6 // of a record that is too long for one
+	recordWhy    recordType = 7 // 1.1
 )
 
 // Kind says which field of a Record is set.
@@ -39,6 +41,8 @@ const (
 	KindOwners
 	// KindLosses: Losses.
 	KindLosses
+	// KindEvidence: Evidence.
+	KindEvidence
 	// KindHeader: Header. Another trace follows in the same stream; its clocks
 	// and counts have nothing to do with those before.
 	KindHeader
@@ -48,8 +52,8 @@ const (
 )
 
 // Record is one thing in a trace. What it points to is valid until the next
-// call of Next, but for Sample, Owners, Header, Losses and Damage, which the
-// caller may keep and must not change: samples share histograms.
+// call of Next, but for Sample, Owners, Evidence, Header, Losses and Damage, which
+// the caller may keep and must not change: samples share histograms.
 type Record struct {
 	Kind   Kind
 	Event  *event.Event
@@ -58,9 +62,11 @@ type Record struct {
 	Mark   Mark
 	Clock  Clock
 	Owners *Owners
-	Losses []listener.Loss
-	Header *Header
-	Damage *CorruptError
+	// Evidence is of why connections were not accepted.
+	Evidence *diagnose.Evidence
+	Losses   []listener.Loss
+	Header   *Header
+	Damage   *CorruptError
 }
 
 // Mark is something that whoever recorded did between events and samples, and
@@ -211,6 +217,17 @@ func parseOwners(b []byte) (*Owners, bool) {
 		return nil, false
 	}
 	return &o, true
+}
+
+// maxEvidence bounds a record of evidence, in bytes.
+const maxEvidence = 4 << 20
+
+func parseEvidence(b []byte) (*diagnose.Evidence, bool) {
+	var e diagnose.Evidence
+	if len(b) > maxEvidence || bytes.Count(b, []byte("{")) > maxObjects || json.Unmarshal(b, &e) != nil {
+		return nil, false
+	}
+	return &e, true
 }
 
 // mostListed is how many entries of a list go into one record of owners.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/recording"
@@ -19,6 +20,7 @@ const (
 	maxQueues   = 1 << 16
 	mostStalls  = 500
 	mostLongest = 50
+	mostWhy     = 200 // diagnoses
 	mostDamage  = 16
 	maxClocks   = 4096
 	maxInodes   = 1 << 16
@@ -135,6 +137,10 @@ func (c *collector) take(rec *recording.Record) {
 		c.clock(rec.Clock)
 	case recording.KindOwners:
 		c.owned(rec.Owners)
+	case recording.KindEvidence:
+		if len(c.report.Diagnoses) < mostWhy {
+			c.report.Diagnoses = append(c.report.Diagnoses, Diagnosis{rec.Evidence, diagnose.Judge(rec.Evidence)})
+		}
 	case recording.KindLosses:
 		c.lost = rec.Losses
 	case recording.KindDamage:

@@ -38,6 +38,7 @@ func WriteText(out io.Writer, r *Report, o TextOptions) error {
 	t.verdict()
 	t.timelines()
 	t.stalls()
+	t.diagnoses()
 	t.patience()
 	t.longest()
 	if _, err := io.WriteString(out, t.b.String()); err != nil {
@@ -253,6 +254,33 @@ func (t *text) stalls() {
 			ui.Count(s.Depth), ui.Count(s.Dead), ui.Count(s.Overflow), why)
 	}
 	t.rest(t.r.StallCount, "stall", "stalls")
+}
+
+// diagnoses tell why nobody accepted.
+func (t *text) diagnoses() {
+	all := t.r.Diagnoses
+	if len(all) == 0 {
+		return
+	}
+	t.head("why nobody accepted")
+	for i := range all[:min(len(all), t.opt.Most)] {
+		d := &all[i]
+		v := &d.Verdicts[0]
+		text := ui.Clean(v.Summary)
+		if v.Names() {
+			text += " (confidence: " + v.Confidence.String() + ")"
+		}
+		t.wrap("  ", bold, t.clock(d.Evidence.Time)+" "+ui.Clean(d.Evidence.Listener)+": "+text)
+		for _, line := range v.Evidence {
+			t.wrap("    - ", "", ui.Clean(line))
+		}
+		if v.Do != "" {
+			t.wrap("    do: ", "", ui.Clean(v.Do))
+		}
+	}
+	if more := len(all) - min(len(all), t.opt.Most); more > 0 {
+		t.b.WriteString("  and " + counted(more, "more diagnosis", "more diagnoses") + "\n")
+	}
 }
 
 // ending is how a stall ended.
