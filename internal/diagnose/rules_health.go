@@ -5,8 +5,7 @@ func healthRules() []Rule {
 }
 
 func judgeHealth(r *reasoning) *Verdict {
-	_, known := r.Queue.Depth.Get()
-	if !known || r.stalled() || r.refused() || judgeLeak(r) != nil {
+	if !r.served() || r.stalled() || r.refused() || judgeLeak(r) != nil {
 		return nil
 	}
 	for _, errno := range []string{"EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"} {
@@ -25,6 +24,13 @@ func judgeHealth(r *reasoning) *Verdict {
 		v.Confidence = Medium
 	}
 	return v
+}
+
+// served says that it is known that nobody waits long.
+func (r *reasoning) served() bool {
+	depth, known := r.Queue.Depth.Get()
+	_, aged := r.Queue.Oldest.Get()
+	return known && (depth == 0 || aged || r.Queue.Accepting.Or(false))
 }
 
 // unexplained is the verdict when no rule has one.

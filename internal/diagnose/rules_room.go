@@ -4,9 +4,9 @@ import "fmt"
 
 func roomRules() []Rule {
 	return []Rule{
+		{"thundering_herd", "Each connection wakes many threads, of which one gets it.", judgeHerd},
 		{"somaxconn", "net.core.somaxconn cuts the backlog, and a healthy server refuses bursts.", judgeSomaxconn},
 		{"backlog_too_small", "The backlog is too small for the bursts that a healthy server gets.", judgeBacklog},
-		{"thundering_herd", "Each connection wakes many threads, of which one gets it.", judgeHerd},
 	}
 }
 
