@@ -170,6 +170,9 @@ func (s *session) diagnosed(e *diagnose.Evidence) {
 	if !ok || s.muted || !s.began || s.opt.diagnosis == diagnosisOff {
 		return
 	}
+	if len(s.opt.kinds) > 0 && !slices.Contains(s.opt.kinds, event.Stall) {
+		return
+	}
 	if addr, err := netip.ParseAddrPort(e.Listener); err != nil || !s.opt.filter.MatchListener(e.NetNS, addr, false) {
 		return
 	}
