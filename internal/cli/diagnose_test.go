@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,13 +15,11 @@ import (
 	"acceptwatch/internal/golden"
 )
 
-// ward is a fake host whose servers are looked at in no time: the answer is there
-// before the kernel's next one.
+// ward is a fake host whose servers are looked at in no time.
 type ward struct {
-	answer  diagnose.Evidence
-	asked   []suspect
-	mode    string
-	begun   chan int // how many goroutines there were
+	answer diagnose.Evidence
+	asked  []suspect
+	mode   string
 }
 
 func newWard() *ward {
@@ -32,7 +29,6 @@ func newWard() *ward {
 	return &ward{
 		answer: diagnose.Evidence{Time: began + 20*second, Span: 3 * time.Second, Looks: 12, Listener: "127.0.0.1:8000", NetNS: testNetNS, Inode: testInode,
 			Processes: []diagnose.Process{{PID: 123, Comm: "python3", Unit: "web.service", Threads: []diagnose.Thread{t}, ThreadCount: 1}}},
-		begun: make(chan int, 64),
 	}
 }
 
@@ -40,7 +36,6 @@ func (w *ward) gather(_ context.Context, s suspect, _ time.Duration, mode string
 	w.asked = append(w.asked, s)
 	e := w.answer
 	e.Mode, w.mode = mode, mode
-	w.begun <- runtime.NumGoroutine()
 	return &e, nil
 }
 
@@ -49,7 +44,7 @@ func runWard(t *testing.T, w *ward, k *fakeKernel, args ...string) (string, int)
 	t.Helper()
 	var out bytes.Buffer
 	a := fakeApp(k, &out)
-	a.env.evidence = w.gather
+	a.env.evidence, a.env.spawn = w.gather, func(run func()) { run() }
 	code := a.run(t.Context(), args)
 	return out.String(), code
 }
@@ -72,7 +67,7 @@ func TestDiagnoseFallsBackToNoEBPF(t *testing.T) {
 	var out bytes.Buffer
 	a := fakeApp(newFakeKernel(), &out)
 	w := newWard()
-	a.env.evidence = w.gather
+	a.env.evidence, a.env.spawn = w.gather, func(run func()) { run() }
 	a.openSource = func(context.Context, sourceOptions) (source, error) {
 		return nil, unavailable(fs.ErrPermission, "run it as root")
 	}
@@ -99,29 +94,14 @@ func TestDiagnoseOfNothing(t *testing.T) {
 	}
 }
 
-// stalledKernel reads on only when a diagnosis that was begun is there.
-func stalledKernel(w *ward) *fakeKernel {
-	k := incidentKernel()
-	k.reading = func() {
-		select {
-		case n := <-w.begun:
-			for runtime.NumGoroutine() >= n { // until it has handed over
-				runtime.Gosched()
-			}
-		default:
-		}
-	}
-	return k
-}
-
 // What trace says of a stall, a recording of it says too, in trace and report.
 func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.trace")
 	w := newWard()
-	live, code := runWard(t, w, stalledKernel(w), "trace", "--duration", "50s", "-w", path)
+	live, code := runWard(t, w, incidentKernel(), "trace", "--duration", "50s", "-w", path)
 	why := "WHY 127.0.0.1:8000: python3[123] waits for another server: 192.0.2.9:5432 (confidence: high)"
-	const stalls = 3 // of which the trace ends in the last
-	if code != exitDone || strings.Count(live, why) < stalls-1 {
+	const stalls = 3
+	if code != exitDone || strings.Count(live, why) != stalls {
 		t.Fatalf("exit code %d; want %q once for each stall in\n%s", code, why, live)
 	}
 	if len(w.asked) != stalls || w.asked[0].inode != testInode || w.mode != "fentry" {
@@ -160,7 +140,7 @@ func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 
 func TestNoDiagnosisIsMadeIfNotWanted(t *testing.T) {
 	w := newWard()
-	if _, code := runWard(t, w, stalledKernel(w), "trace", "--duration", "50s", "--diagnose=off"); code != exitDone || len(w.asked) > 0 {
+	if _, code := runWard(t, w, incidentKernel(), "trace", "--duration", "50s", "--diagnose=off"); code != exitDone || len(w.asked) > 0 {
 		t.Errorf("exit code %d, asked of %v", code, w.asked)
 	}
 }

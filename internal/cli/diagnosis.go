@@ -73,6 +73,7 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 // diagnostician diagnoses one listener at a time, beside the session.
 type diagnostician struct {
 	gather gatherEvidence
+	spawn  func(func())
 	span   time.Duration
 	mode   string
 	cancel context.CancelFunc
@@ -82,8 +83,8 @@ type diagnostician struct {
 	passed int          // stalls that were not looked at
 }
 
-func newDiagnostician(gather gatherEvidence, span time.Duration, mode string) *diagnostician {
-	return &diagnostician{gather: gather, span: span, mode: mode, cancel: func() {}, result: make(chan *diagnose.Evidence, 1)}
+func newDiagnostician(env *environment, span time.Duration, mode string) *diagnostician {
+	return &diagnostician{gather: env.evidence, spawn: env.spawn, span: span, mode: mode, cancel: func() {}, result: make(chan *diagnose.Evidence, 1)}
 }
 
 // begin starts to gather, unless that goes on already.
@@ -94,14 +95,14 @@ func (d *diagnostician) begin(s suspect, before listener.Row) bool {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d.busy, d.before, d.cancel = true, before, cancel
-	go func() {
+	d.spawn(func() {
 		e, err := d.gather(ctx, s, d.span, d.mode)
 		if err != nil {
 			e = &diagnose.Evidence{Listener: s.address.String(), NetNS: s.netns, Inode: s.inode, Mode: d.mode,
 				Blind: []string{fmt.Sprintf("nothing could be gathered: %v", err)}}
 		}
 		d.result <- e
-	}()
+	})
 	return true
 }
 

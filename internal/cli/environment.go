@@ -38,6 +38,9 @@ type environment struct {
 	// evidence watches the processes that hold a listener; nil: nothing is
 	// diagnosed.
 	evidence gatherEvidence
+
+	// spawn runs a function beside everything else.
+	spawn func(func())
 }
 
 // hostSocket is a socket and the inode of its network namespace.
@@ -54,6 +57,7 @@ func hostEnvironment() environment {
 		sockets:   hostSockets,
 		owners:    owner.Scanner{}.Scan,
 		host:      hostIdentity(),
+		spawn:     func(run func()) { go run() },
 	}
 	if own, err := netns.Current(); err == nil {
 		env.netns = own.Inode

@@ -39,7 +39,6 @@ type fakeKernel struct {
 	mode    string
 	limits  []string
 	closed  bool
-	reading func() // if not nil, called by Read
 }
 
 // action is something that happens at a time.
@@ -65,9 +64,6 @@ func (k *fakeKernel) Why() string      { return "BTF trampolines work here" }
 func (k *fakeKernel) Close() error     { k.closed = true; return nil }
 
 func (k *fakeKernel) Read(fn func(*event.Event)) error {
-	if k.reading != nil {
-		k.reading()
-	}
 	until := k.now + 100*ms
 	for len(k.script) > 0 && k.script[0].at <= until {
 		k.now = max(k.now, k.script[0].at)
