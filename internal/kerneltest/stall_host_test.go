@@ -108,6 +108,25 @@ func deafNameServer(t *testing.T, cmd *exec.Cmd) {
 	check(t, err)
 }
 
+// fullBackend gives a command a backend whose queue is full, so that it does not
+// answer at all.
+func fullBackend(t *testing.T, cmd *exec.Cmd) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	check(t, err)
+	t.Cleanup(func() { syscall.Close(fd) })
+	check(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	check(t, syscall.Listen(fd, 1))
+	name, err := syscall.Getsockname(fd)
+	check(t, err)
+	port := itoa(name.(*syscall.SockaddrInet4).Port)
+	for range 2 {
+		conn, err := net.Dial("tcp4", "127.0.0.1:"+port)
+		check(t, err)
+		t.Cleanup(func() { conn.Close() })
+	}
+	cmd.Env = append(cmd.Env, "BACKEND="+port)
+}
+
 // smallSomaxconn cuts backlogs for the time of the test. A network namespace of
 // its own would hide the server from its clients.
 func smallSomaxconn(t *testing.T, _ *exec.Cmd) {

@@ -73,6 +73,17 @@ func stallPrograms() []stallProgram {
 
 		{name: "hash_node", command: []string{"node", "testdata/stall/hash.js", "{port}"}, clients: 5, request: getLine, want: "event_loop"},
 		{name: "convert_node", command: []string{"node", "testdata/stall/convert.js", "{port}"}, clients: 5, request: getLine, want: "event_loop"},
+
+		// Unseen.
+		{name: "semaphore_c", command: built("semaphore"), clients: 7, want: "pool"},
+		{name: "flock_c", command: built("pidfile"), clients: 5, want: "lock"},
+		{name: "connecting_c", command: built("connecting"), before: fullBackend, clients: 5, want: "downstream"},
+		{name: "pollcpu_c", command: built("pollcpu"), clients: 5, want: "cpu"},
+		{name: "thumbnail_py", command: python("thumbnail.py"), clients: 5, want: "child"},
+		{name: "unixbackend_py", command: python("unixbackend.py"), clients: 5, want: "downstream"},
+		{name: "atomics_node", command: []string{"node", "testdata/stall/atomics.js", "{port}"}, clients: 5, request: getLine, want: "event_loop"},
+		{name: "selector_java", command: java("Selector"), clients: 5, request: "x\n", want: "event_loop"},
+		{name: "limit_go", command: built("golimit"), clients: 8, want: "acceptor_parked"},
 	}
 }
 
