@@ -146,6 +146,12 @@ func cases() map[string]struct {
 		"computes":                      {stalledWith(of(1, 0, computes(1, 3900*time.Millisecond, 0))), CPU, High},
 		"computes on a crowded machine": {stalledWith(of(1, 0, computes(1, 1100*time.Millisecond, 2800*time.Millisecond))), CPU, High},
 
+		"fsync again and again, on a crowded machine": {stalledWith(func() Process {
+			t := sees(1, Sight{Looks: 8, State: "R"}, Sight{Looks: 4, State: "D", Call: "fsync", Target: aFile})
+			t.Run, t.Delay = Known(250*time.Millisecond), Known(2300*time.Millisecond)
+			return of(1, 0, t)
+		}()), Disk, Medium},
+
 		"event loop computes":             {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level)), EventLoop, High},
 		"event loop downstream":           {stalledWith(watching(of(1, 0, sees(1, in("recvfrom", database)), sees(2, in("futex", condition))), level)), EventLoop, High},
 		"event loop in a loop of its own": {stalledWith(watching(of(1, 0, sees(1, in("epoll_wait", Target{Kind: KindEpoll, FD: 30})), sees(2, in("futex", condition))), level)), EventLoop, Medium},

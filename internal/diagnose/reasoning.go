@@ -70,6 +70,9 @@ const (
 	// starvedFrom is how much longer than it runs a thread that is kept from
 	// running is ready: it gets less than a fifth of a CPU.
 	starvedFrom = 4
+	// starvedLate is the part of the span that a thread waits for a CPU from which
+	// on nothing else it waits for matters.
+	starvedLate = 0.75
 )
 
 // wants is the part of the span in which a thread had something to compute.
@@ -81,37 +84,66 @@ func newDoer(e *Evidence, p *Process, t *Thread) doer {
 		d.busy = float64(t.Run.Or(0)) / float64(e.Span)
 		d.late = float64(t.Delay.Or(0)) / float64(e.Span)
 	}
-	looks := make(map[activity]int)
-	all, most := 0, 0
+	d.does, d.share, d.sight = mostly(t, func(activity) bool { return true })
 	for i := range t.Sights {
-		s := &t.Sights[i]
-		a := classify(s)
-		looks[a] += s.Looks
-		all += s.Looks
-		d.waited = d.waited || a == waiting
-		if looks[a] > most {
-			most, d.does = looks[a], a
-		}
+		d.waited = d.waited || classify(&t.Sights[i]) == waiting
 	}
-	for i := range t.Sights {
-		if classify(&t.Sights[i]) == d.does {
-			d.sight = &t.Sights[i]
-			break
-		}
-	}
-	if all > 0 {
-		d.share = float64(most) / float64(all)
-	}
+	blocked := 1 - d.wants()
 	switch {
-	case d.does == halted:
+	case d.does == halted || !t.Run.known:
+	case d.wants() >= enoughCPU && d.late < starvedLate && blocked >= 2*d.busy && d.waits():
+		// It blocks again and again; that it gets a CPU late each time is not why.
+		d.does, d.share, d.sight = mostly(t, holdsUp)
 	case d.wants() >= enoughCPU && d.late >= starvedFrom*d.busy:
 		d.does = ready
 	case d.wants() >= enoughCPU:
 		d.does = running
-	case d.does == running && t.Run.known && d.busy < 0.1:
+	case d.does == running && d.busy < 0.1:
 		d.does = unclear // it was met running, which it seldom does
 	}
 	return d
+}
+
+// mostly is what a thread was seen doing most often, of some activities, at what
+// part of the looks, and the sight that shows it best.
+func mostly(t *Thread, counts func(activity) bool) (does activity, share float64, sight *Sight) {
+	looks := make(map[activity]int)
+	all, most := 0, 0
+	for i := range t.Sights {
+		s := &t.Sights[i]
+		all += s.Looks
+		a := classify(s)
+		if looks[a] += s.Looks; counts(a) && looks[a] > most {
+			most, does = looks[a], a
+		}
+	}
+	if most == 0 {
+		return unclear, 0, nil
+	}
+	for i := range t.Sights {
+		if classify(&t.Sights[i]) == does {
+			sight = &t.Sights[i]
+			break
+		}
+	}
+	return does, float64(most) / float64(all), sight
+}
+
+// holdsUp says that a thread which does this could do something else if it had
+// not to wait.
+func holdsUp(a activity) bool {
+	return slices.Contains([]activity{mutex, fileLock, disk, downstream, names, client, asleep, child, memory}, a)
+}
+
+// waits says that the thread was seen to wait for something, not only once.
+func (d *doer) waits() bool {
+	n := 0
+	for i := range d.thread.Sights {
+		if s := &d.thread.Sights[i]; holdsUp(classify(s)) {
+			n += s.Looks
+		}
+	}
+	return n >= 2
 }
 
 // supervises says that a thread only looks after others: the first of a process

@@ -124,13 +124,13 @@ func (r *reasoning) loopThread() (*doer, Confidence) {
 	}
 	var busy []*doer
 	for _, d := range r.suspects {
-		if slices.Contains([]activity{running, mutex, fileLock, disk, downstream, names, client, asleep, child, pipe}, d.does) {
+		if slices.Contains([]activity{running, ready, mutex, fileLock, disk, downstream, names, client, asleep, child, pipe}, d.does) {
 			busy = append(busy, d)
 		}
 	}
 	first := func(d *doer) bool { return d.thread.TID == d.process.PID }
 	switch {
-	case len(busy) == 1 && (r.accepts(busy[0]) || first(busy[0])):
+	case len(busy) == 1 && busy[0].does != ready && (r.accepts(busy[0]) || first(busy[0])):
 		return busy[0], High
 	case len(busy) == 1:
 		return busy[0], Medium
@@ -150,13 +150,16 @@ func judgeCPU(r *reasoning) *Verdict {
 	if !r.stalled() || r.levelLoop() {
 		return nil
 	}
-	in := r.in(running)
+	in := append(r.in(running), r.in(ready)...)
 	if len(in) == 0 {
 		return nil
 	}
 	d := in[0]
 	sure := r.sureOf(in)
-	if r.edge && len(in) == 1 { // a runtime moves its tasks between threads
+	switch {
+	case d.does == ready: // it may have little to compute, and come to nothing
+		sure = min(sure, Medium)
+	case r.edge && len(in) == 1: // a runtime moves its tasks between threads
 		sure = Medium
 	}
 	return &Verdict{
