@@ -173,9 +173,10 @@ func cases() map[string]struct {
 		"acceptor gone, main joins": {stalledWith(of(1, 0, sees(1, in("futex", Target{Kind: KindFutex, Op: "join"})), sees(2, in("read", Target{Kind: KindPipe, Name: "pipe:[7]"})))), AcceptorGone, Medium},
 		"not all threads were seen": {stalledWith(func() Process { p := of(1, 0, sees(1, in("pause", Target{}))); p.ThreadCount = 900; return p }()), CannotTell, Low},
 
-		"backlog": {but(healthy, func(e *Evidence) { e.Queue.Refused, e.Queue.Backlog = Known[uint64](40), Known[uint32](5) }), BacklogTooSmall, High},
+		"backlog": {but(healthy, func(e *Evidence) { e.Queue.Refused, e.Queue.Backlog = Known[uint64](40), Known[uint32](5) }), BacklogTooSmall, Medium},
 		"somaxconn": {but(healthy, func(e *Evidence) {
 			e.Queue.Refused, e.Queue.Backlog, e.Queue.Somaxconn = Known[uint64](40), Known[uint32](128), Known[uint32](128)
+			e.Queue.FailuresSeen = true
 		}), Somaxconn, High},
 		"refused because it is stalled": {but(stalledWith(of(1, 0, sees(1, in("recvfrom", database)))), func(e *Evidence) { e.Queue.Refused = Known[uint64](40) }), Downstream, High},
 		"herd": {but(healthy, func(e *Evidence) {

@@ -15,6 +15,15 @@ func (r *reasoning) overrun() bool {
 	return r.refused() && !r.stalled() && r.Queue.Accepting.Or(true)
 }
 
+// sureOfRefusals is less where they are what the listener's sk_drops grew by,
+// which counts other drops of handshakes too.
+func (r *reasoning) sureOfRefusals() Confidence {
+	if r.Queue.FailuresSeen {
+		return High
+	}
+	return Medium
+}
+
 func (r *reasoning) cut() bool {
 	backlog, known := r.Queue.Backlog.Get()
 	limit, limited := r.Queue.Somaxconn.Get()
@@ -27,7 +36,7 @@ func judgeSomaxconn(r *reasoning) *Verdict {
 	}
 	limit := r.Queue.Somaxconn.Or(0)
 	return &Verdict{
-		Cause: Somaxconn, Confidence: High,
+		Cause: Somaxconn, Confidence: r.sureOfRefusals(),
 		Summary:  fmt.Sprintf("net.core.somaxconn cuts the backlog to %d, which is too little for the bursts that come", limit),
 		Evidence: append(r.lines(), fmt.Sprintf("the backlog is exactly net.core.somaxconn, %d: what listen() asked for is as much or more", limit)),
 		Refute:   "the server asks for no more than that (`strace -e listen` at its start)",
@@ -40,7 +49,7 @@ func judgeBacklog(r *reasoning) *Verdict {
 		return nil
 	}
 	return &Verdict{
-		Cause: BacklogTooSmall, Confidence: High,
+		Cause: BacklogTooSmall, Confidence: r.sureOfRefusals(),
 		Summary:  fmt.Sprintf("the server accepts, and its backlog of %d is too small for the bursts that come", r.Queue.Backlog.Or(0)),
 		Evidence: r.lines(),
 		Refute:   "clients wait long in the queue: then the server is too slow, and a longer queue makes them wait longer",

@@ -12,6 +12,7 @@ class Hello(http.server.BaseHTTPRequestHandler):
         pass
 
 
+http.server.HTTPServer.request_queue_size = 128
 server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Hello)
 print("ready", flush=True)
 server.serve_forever()
