@@ -3,6 +3,7 @@ package collect
 import (
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,7 +93,7 @@ func (c *call) futexOp() string {
 }
 
 // callNames are those that threads wait in, by number.
-func callNames() map[int]string {
+var callNames = sync.OnceValue(func() map[int]string {
 	return archCallNames(map[int]string{
 		unix.SYS_READ: "read", unix.SYS_WRITE: "write", unix.SYS_READV: "readv", unix.SYS_WRITEV: "writev",
 		unix.SYS_PREAD64: "pread64", unix.SYS_PWRITE64: "pwrite64", unix.SYS_PREADV: "preadv", unix.SYS_PWRITEV: "pwritev",
@@ -113,4 +114,4 @@ func callNames() map[int]string {
 		unix.SYS_RESTART_SYSCALL: "restart_syscall", unix.SYS_SCHED_YIELD: "sched_yield", unix.SYS_IOCTL: "ioctl",
 		unix.SYS_MSGRCV: "msgrcv", unix.SYS_MADVISE: "madvise", unix.SYS_MUNMAP: "munmap", unix.SYS_MMAP: "mmap",
 	})
-}
+})

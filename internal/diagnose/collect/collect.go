@@ -3,8 +3,8 @@
 // sock_diag. It only reads, and stops nobody.
 //
 // The cost is bounded by Options: a look at one thread is five to eight small
-// files, so the default of 512 threads at most and 12 looks is about 50,000 reads,
-// 0.3 s of CPU time, in 3 s. A server of 10 threads takes 5 ms.
+// files, 0.16 ms (BenchmarkLook), so 512 threads at most and 12 looks take 1 s of
+// CPU time, on one CPU, whatever the span; a server of 10 threads takes 20 ms.
 package collect
 
 import (

@@ -10,14 +10,12 @@ import (
 
 // threadLooks collects what a thread was seen doing.
 type threadLooks struct {
-	comm          string
-	first, last   counters
-	firstAt       int // look
-	sights        map[sightKey]int
-	kernel        map[sightKey][]string
-	seen          int
-	startTime     uint64
-	kernelAllowed bool
+	comm        string
+	first, last counters
+	sights      map[sightKey]int
+	kernel      map[sightKey][]string
+	seen        int
+	startTime   uint64
 }
 
 // counters are those of a thread so far.
@@ -45,7 +43,7 @@ func (c *collector) look(p *processLooks, tid int) bool {
 	}
 	t := p.threads[tid]
 	if t == nil || t.startTime != stat.startTime {
-		t = &threadLooks{sights: make(map[sightKey]int), kernel: make(map[sightKey][]string), firstAt: c.looks, startTime: stat.startTime}
+		t = &threadLooks{sights: make(map[sightKey]int), kernel: make(map[sightKey][]string), startTime: stat.startTime}
 		p.threads[tid] = t
 	}
 	t.comm = stat.comm
