@@ -35,6 +35,9 @@ type environment struct {
 	// owners finds who holds sockets, by their inodes.
 	owners func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error)
 
+	// identify fills in what a process is; nil: nobody asks.
+	identify func(*owner.Process)
+
 	// evidence watches the processes that hold a listener; nil: nothing is
 	// diagnosed.
 	evidence gatherEvidence
@@ -62,7 +65,13 @@ func hostEnvironment() environment {
 	if own, err := netns.Current(); err == nil {
 		env.netns = own.Inode
 	}
-	env.evidence = evidenceOf(owner.NewIdentities(owner.Scanner{}), env.netns)
+	identities := owner.NewIdentities(owner.Scanner{})
+	env.identify = func(p *owner.Process) {
+		if id, err := identities.Of(*p); err == nil { // else it has exited
+			p.Identity = id
+		}
+	}
+	env.evidence = evidenceOf(identities, env.netns)
 	return env
 }
 

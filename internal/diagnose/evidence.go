@@ -71,7 +71,9 @@ type Process struct {
 	Command   string `json:"command,omitempty"`
 	Unit      string `json:"unit,omitempty"`
 	Container string `json:"container,omitempty"`
-	Cgroup    string `json:"cgroup,omitempty"` // path in Evidence.Cgroups
+	Runtime   string `json:"runtime,omitempty"` // of containers
+	Pod       string `json:"pod,omitempty"`     // uid of the Kubernetes pod
+	Cgroup    string `json:"cgroup,omitempty"`  // path in Evidence.Cgroups
 
 	Descriptors     Maybe[int]           `json:"descriptors,omitzero"`
 	DescriptorLimit Maybe[uint64]        `json:"descriptor_limit,omitzero"`

@@ -48,7 +48,10 @@
 // type "listener", the state of one bound address, at the start and at the end:
 //
 //	listener, netns
-//	owners          [{"pid", "comm"}] processes that hold it open
+//	owners          [{"pid", "comm", "exe", "command", "container", "runtime",
+//	                "pod", "unit"}] processes that hold it open: program and
+//	                command line, container (id, or name) and what runs it, uid
+//	                of the Kubernetes pod, unit of systemd
 //	depth, backlog
 //	oldest_ns       age of the entry at the head of the queue
 //	enqueued, accepted, close_wait, reset, purged   since the start

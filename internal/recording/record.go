@@ -9,6 +9,7 @@ import (
 	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
 )
 
 // recordType is what a record is called in the file. Readers skip the types
@@ -157,10 +158,25 @@ type Owner struct {
 	Comm      string   `json:"comm,omitempty"`
 	FDs       []int    `json:"fds,omitempty"`
 	StartTime uint64   `json:"start_time,omitempty"` // clock ticks since boot
+	Exe       string   `json:"exe,omitempty"`        // path of the program; since 1.1
+	Command   string   `json:"command,omitempty"`    // with its arguments; since 1.1
 	Container string   `json:"container,omitempty"`
-	Unit      string   `json:"unit,omitempty"` // of systemd
+	Runtime   string   `json:"runtime,omitempty"` // of containers: "docker"; since 1.1
+	Pod       string   `json:"pod,omitempty"`     // uid of the Kubernetes pod; since 1.1
+	Unit      string   `json:"unit,omitempty"`    // of systemd
 	Cgroup    string   `json:"cgroup,omitempty"`
 	Threads   []string `json:"threads,omitempty"` // what its threads are doing, in words
+}
+
+// Process is the owner in the words of package owner.
+func (o *Owner) Process() owner.Process {
+	return owner.Process{
+		PID: o.PID, Comm: o.Comm, FDs: o.FDs, StartTime: o.StartTime,
+		Identity: owner.Identity{
+			Exe: o.Exe, Command: o.Command, Cgroup: o.Cgroup,
+			Place: owner.Place{Container: o.Container, Runtime: o.Runtime, Pod: o.Pod, Unit: o.Unit},
+		},
+	}
 }
 
 // Held is an accepted connection in CLOSE_WAIT that is still open.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/owner"
 )
 
 // Diagnosis is why connections are not accepted at a listener.
@@ -51,14 +52,8 @@ func diagnosed(e *diagnose.Evidence) string {
 			break
 		}
 		p := &e.Processes[i]
-		name := fmt.Sprintf("%s[%d]", Clean(p.Comm), p.PID)
-		switch {
-		case p.Container != "":
-			name += " in container " + Clean(p.Container[:min(len(p.Container), 12)])
-		case p.Unit != "":
-			name += " of " + Clean(p.Unit)
-		}
-		holders = append(holders, name)
+		holders = append(holders, fmt.Sprintf("%s[%d]", Clean(p.Comm), p.PID)+
+			at(&owner.Place{Container: p.Container, Runtime: p.Runtime, Unit: p.Unit}))
 	}
 	if len(holders) > 0 {
 		text += ", held by " + strings.Join(holders, ", ")

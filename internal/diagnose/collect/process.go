@@ -32,6 +32,7 @@ func (c *collector) newProcess(o owner.Process) *processLooks {
 	if id, err := c.opt.Identities.Of(o); err == nil {
 		p.result.Exe, p.result.Command, p.result.Parent = id.Exe, id.Command, id.Parent
 		p.result.Unit, p.result.Container, p.result.Cgroup = id.Unit, id.Container, id.Cgroup
+		p.result.Runtime, p.result.Pod = id.Runtime, id.Pod
 	}
 	return p
 }
