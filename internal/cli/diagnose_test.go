@@ -122,7 +122,8 @@ func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 		}
 	}
 	report, _, _ := replayed(t, "report", path)
-	if !strings.Contains(report, "why nobody accepted") || !strings.Contains(report, "waits for another server: 192.0.2.9:5432") {
+	if !strings.Contains(report, "Why it did not: python3[123] waits for another server") ||
+		!strings.Contains(report, "why nobody accepted") || !strings.Contains(report, "waits for another server: 192.0.2.9:5432") {
 		t.Errorf("the report does not say why:\n%s", report)
 	}
 	for _, command := range []string{"report " + path, "trace -r " + path} {

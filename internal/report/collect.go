@@ -138,9 +138,7 @@ func (c *collector) take(rec *recording.Record) {
 	case recording.KindOwners:
 		c.owned(rec.Owners)
 	case recording.KindEvidence:
-		if len(c.report.Diagnoses) < mostWhy {
-			c.report.Diagnoses = append(c.report.Diagnoses, Diagnosis{rec.Evidence, diagnose.Judge(rec.Evidence)})
-		}
+		c.diagnosed(rec.Evidence)
 	case recording.KindLosses:
 		c.lost = rec.Losses
 	case recording.KindDamage:
@@ -465,6 +463,24 @@ func (c *collector) owned(o *recording.Owners) {
 	if s := o.Scan; s != nil && s.Denied+s.Failed > 0 {
 		c.report.Notes = append(c.report.Notes, fmt.Sprintf("owners may be missing: %d of %d processes could not be inspected",
 			s.Denied+s.Failed, s.Processes))
+	}
+}
+
+// diagnosed takes the evidence of a stall that goes on, or was over by then.
+func (c *collector) diagnosed(e *diagnose.Evidence) {
+	if len(c.report.Diagnoses) >= mostWhy {
+		return
+	}
+	d := Diagnosis{e, diagnose.Judge(e)}
+	c.report.Diagnoses = append(c.report.Diagnoses, d)
+	bound, err := netip.ParseAddrPort(e.Listener)
+	if err != nil {
+		return
+	}
+	for _, q := range c.queues {
+		if s := q.stall; s != nil && s.Key.Addr == bound && s.Key.NetNS == e.NetNS && d.Verdicts[0].Names() {
+			s.Diagnosis = &d
+		}
 	}
 }
 

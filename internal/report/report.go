@@ -65,13 +65,15 @@ type Stall struct {
 	Before   Who // who accepted last before it; nobody: not known
 	// Why accept() failed most often since the last accept when the stall was
 	// noticed; Errno 0: it did not fail, or it was not called.
-	Errno    uint16
-	Failing  Who
-	Failed   uint64 // calls, of all processes, from the last accept on
-	Depth    uint32 // the greatest
-	Backlog  uint32
-	Dead     uint64 // clients that gave up in it
-	Overflow uint64 // refusals in it
+	Errno   uint16
+	Failing Who
+	Failed  uint64 // calls, of all processes, from the last accept on
+	// Diagnosis is why nobody accepted; nil: nobody looked, or not for long enough.
+	Diagnosis *Diagnosis
+	Depth     uint32 // the greatest
+	Backlog   uint32
+	Dead      uint64 // clients that gave up in it
+	Overflow  uint64 // refusals in it
 }
 
 // Length is how long the stall was.

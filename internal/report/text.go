@@ -247,8 +247,11 @@ func (t *text) stalls() {
 	for i := range t.r.Stalls[:min(len(t.r.Stalls), t.opt.Most)] {
 		s := &t.r.Stalls[i]
 		why := t.notCalled() + "; " + ending(s)
-		if s.Errno != 0 {
+		switch {
+		case s.Errno != 0:
 			why = event.ErrnoName(s.Errno) + " in " + s.Failing.String() + "; " + ending(s)
+		case s.Diagnosis != nil:
+			why = ui.Clean(s.Diagnosis.Verdicts[0].Summary) + "; " + ending(s)
 		}
 		t.row(stallColumns(), t.clock(s.From), t.clock(s.To), ui.Duration(s.Length()), t.at(s.Key),
 			ui.Count(s.Depth), ui.Count(s.Dead), ui.Count(s.Overflow), why)
