@@ -138,6 +138,9 @@ const (
 	KindProcess = "process"
 )
 
+// SharedFutex begins the name of a futex that processes may share.
+const SharedFutex = "shared "
+
 // Target is what a system call waits for.
 type Target struct {
 	Kind string `json:"kind,omitempty"`

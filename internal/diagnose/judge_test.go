@@ -156,18 +156,26 @@ func cases() map[string]struct {
 		"event loop downstream":           {stalledWith(watching(of(1, 0, sees(1, in("recvfrom", database)), sees(2, in("futex", condition))), level)), EventLoop, High},
 		"event loop in a loop of its own": {stalledWith(watching(of(1, 0, sees(1, in("epoll_wait", Target{Kind: KindEpoll, FD: 30})), sees(2, in("futex", condition))), level)), EventLoop, Medium},
 		"a task of a runtime is parked":   {stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), AcceptorParked, Medium},
-		"a task of a runtime computes":    {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
-		"collector":                       {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
+		"a task is parked, and its thread is known": {but(stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), func(e *Evidence) {
+			e.Queue.LastTID = Known(2)
+		}), AcceptorParked, Medium},
+		"event loop waits for a thread, and another one reads": {stalledWith(watching(of(1, 0, sees(1, in("futex", condition)), sees(2, in("recvfrom", database))), level)), EventLoop, Medium},
+		"a task of a runtime computes":                         {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
+		"collector":                                            {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
 		"collector by its stacks": {stalledWith(func() Process {
 			t := computes(1, 3900*time.Millisecond, 0)
 			t.OnCPU = []Stack{{Count: 90, Frames: []Frame{{Function: "runtime.scanobject"}, {Function: "runtime.gcDrain"}}}, {Count: 10, Frames: []Frame{{Function: "main.serve"}}}}
 			return of(1, 0, t)
 		}()), GC, High},
 
-		"prefork":                         {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("recvfrom", database))), of(3, 1, sees(3, in("recvfrom", database)))), Pool, High},
-		"one worker of a prefork is free": {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("recvfrom", database))), of(3, 1, sees(3, in("accept4", onListener)))), CannotTell, Low},
-		"threads of a pool":               {stalledWith(of(1, 0, sees(1, in("futex", condition)), sees(2, in("clock_nanosleep", Target{})), sees(3, in("clock_nanosleep", Target{})))), Pool, High},
-		"accept mutex":                    {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("fcntl", aFile))), of(3, 1, sees(3, in("fcntl", aFile))), of(4, 1, sees(4, in("read", aClient)))), AcceptMutex, High},
+		"prefork":                                                {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("recvfrom", database))), of(3, 1, sees(3, in("recvfrom", database)))), Pool, High},
+		"one worker of a prefork is free":                        {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("recvfrom", database))), of(3, 1, sees(3, in("accept4", onListener)))), CannotTell, Low},
+		"threads of a pool":                                      {stalledWith(of(1, 0, sees(1, in("futex", condition)), sees(2, in("clock_nanosleep", Target{})), sees(3, in("clock_nanosleep", Target{})))), Pool, Low},
+		"threads of a pool that ask the same":                    {stalledWith(of(1, 0, sees(1, in("futex", condition)), sees(2, in("recvfrom", database)), sees(3, in("recvfrom", database)))), Pool, Medium},
+		"two in the background sleep":                            {stalledWith(of(1, 0, sees(1, in("recvfrom", database)), sees(2, in("clock_nanosleep", Target{})), sees(3, in("clock_nanosleep", Target{})))), Downstream, Low},
+		"one in the background reads, and the others are parked": {stalledWith(of(1, 0, sees(1, in("futex", condition)), sees(2, in("recvfrom", database)))), Downstream, Low},
+		"processes with locks of their own":                      {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("futex", aMutex))), of(3, 1, sees(3, in("futex", aMutex)))), Lock, Medium},
+		"accept mutex":                                           {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("fcntl", aFile))), of(3, 1, sees(3, in("fcntl", aFile))), of(4, 1, sees(4, in("read", aClient)))), AcceptMutex, High},
 
 		"acceptor gone":             {stalledWith(of(1, 0, sees(1, in("pause", Target{})), sees(2, in("read", Target{Kind: KindPipe, Name: "pipe:[7]"})))), AcceptorGone, Medium},
 		"acceptor gone, main joins": {stalledWith(of(1, 0, sees(1, in("futex", Target{Kind: KindFutex, Op: "join"})), sees(2, in("read", Target{Kind: KindPipe, Name: "pipe:[7]"})))), AcceptorGone, Medium},
@@ -253,4 +261,24 @@ func TestUnknownIsLeftOutOfJSON(t *testing.T) {
 	if want := `{"depth":0}`; string(text) != want {
 		t.Errorf("got %s, want %s", text, want)
 	}
+}
+
+// FuzzJudge takes evidence of a recording, which may hold anything.
+func FuzzJudge(f *testing.F) {
+	for _, test := range cases() {
+		text, err := json.Marshal(&test.evidence)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var e Evidence
+		if json.Unmarshal(text, &e) != nil {
+			return
+		}
+		if all := Judge(&e); len(all) == 0 || all[0].Summary == "" {
+			t.Errorf("%d verdicts: %+v", len(all), all)
+		}
+	})
 }

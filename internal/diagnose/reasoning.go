@@ -198,9 +198,16 @@ func (r *reasoning) in(those ...activity) []*doer {
 	return list
 }
 
-// accepts says that a suspect is known to accept.
+// accepts says that a suspect is known to accept. That one did so last tells
+// nothing where a runtime moves its tasks between threads.
 func (r *reasoning) accepts(d *doer) bool {
-	return slices.Contains(r.acceptors, d) || len(r.suspects) == 1
+	return len(r.suspects) == 1 || !r.edge && slices.Contains(r.acceptors, d)
+}
+
+// first says that it is the thread that the process began with, and not one that
+// only waits until others end.
+func (d *doer) first() bool {
+	return d.thread.TID == d.process.PID && (d.sight == nil || d.sight.Target.Op != "join")
 }
 
 func (d *doer) name() string {

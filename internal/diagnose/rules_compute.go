@@ -63,7 +63,7 @@ func judgeGC(r *reasoning) *Verdict {
 			works += d.wants()
 		}
 	}
-	if collects < 0.4 || collects < works {
+	if len(by) == 0 || collects < 0.4 || collects < works {
 		return nil
 	}
 	slices.SortFunc(by, func(a, b *doer) int { return int(1000 * (b.wants() - a.wants())) })
@@ -128,22 +128,21 @@ func (r *reasoning) loopThread() (*doer, Confidence) {
 			busy = append(busy, d)
 		}
 	}
-	first := func(d *doer) bool { return d.thread.TID == d.process.PID }
-	switch {
-	case len(busy) == 1 && busy[0].does != ready && (r.accepts(busy[0]) || first(busy[0])):
+	if len(busy) == 1 && busy[0].does != ready && (r.accepts(busy[0]) || busy[0].first()) {
 		return busy[0], High
-	case len(busy) == 1:
-		return busy[0], Medium
 	}
 	for _, d := range append(busy, r.suspects...) {
-		if first(d) && d.does != unclear || r.accepts(d) && len(r.acceptors) > 0 {
+		if d.first() && d.does != unclear || r.accepts(d) && len(r.acceptors) > 0 {
 			return d, Medium
 		}
 	}
-	if len(busy) > 0 {
-		return busy[0], Low
+	switch len(busy) {
+	case 0:
+		return nil, 0
+	case 1:
+		return busy[0], Medium
 	}
-	return nil, 0
+	return busy[0], Low
 }
 
 func judgeCPU(r *reasoning) *Verdict {

