@@ -23,15 +23,15 @@ type stallProgram struct {
 	after   func(t *testing.T, p *process) // when it listens and before clients come
 	late    func(t *testing.T, p *process) // when they have come
 
-	// want is the first cause in a mode with events, and blind without eBPF; empty:
-	// the same. A tool may say cannot_tell where it is in cannot.
+	// want is the first cause in a mode that sees accepts and refusals, and blind in
+	// one that does not; empty: the same.
 	want, blind string
 }
 
 const getLine = "GET / HTTP/1.0\r\n\r\n"
 
-// stallPrograms was written from a list of causes, before the rules. Those of
-// them that are marked as unseen were run only when the rules were finished.
+// stallPrograms were written from a list of causes, before the rules, and those
+// that are marked as unseen before they were finished, but run only then.
 func stallPrograms() []stallProgram {
 	python := func(file string) []string { return []string{"python3", "-I", "testdata/stall/" + file, "{port}"} }
 	built := func(name string) []string { return []string{"{stall}/" + name, "{port}"} }
