@@ -30,7 +30,11 @@ func judgeHealth(r *reasoning) *Verdict {
 func (r *reasoning) served() bool {
 	depth, known := r.Queue.Depth.Get()
 	_, aged := r.Queue.Oldest.Get()
-	return known && (depth == 0 || aged || r.Queue.Accepting.Or(false))
+	if known && (depth == 0 || aged || r.Queue.Accepting.Or(false)) {
+		return true
+	}
+	// A thread that sleeps until there is something to accept finds nothing.
+	return known && !r.edge && len(r.in(waiting)) > 0
 }
 
 // unexplained is the verdict when no rule has one.

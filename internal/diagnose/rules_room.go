@@ -15,8 +15,8 @@ func (r *reasoning) overrun() bool {
 	return r.refused() && !r.stalled() && r.Queue.Accepting.Or(true)
 }
 
-// sureOfRefusals is less where they are what the listener's sk_drops grew by,
-// which counts other drops of handshakes too.
+// sureOfRefusals is less where they are not those of events, but of counts that
+// other listeners and other drops of handshakes are in.
 func (r *reasoning) sureOfRefusals() Confidence {
 	if r.Queue.FailuresSeen {
 		return High

@@ -105,12 +105,13 @@ func TestThisProcessIsSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	descriptor := int(file.Fd())
 	reading := blockedIn(t, func() { _, _ = unix.Read(pipe[0], make([]byte, 1)) })
 	receiving := blockedIn(t, func() {
-		_ = unix.SetNonblock(int(file.Fd()), false)
-		_, _ = unix.Read(int(file.Fd()), make([]byte, 1))
+		_ = unix.SetNonblock(descriptor, false)
+		_, _ = unix.Read(descriptor, make([]byte, 1))
 	})
-	polling := blockedIn(t, func() { _, _ = unix.Poll([]unix.PollFd{{Fd: int32(file.Fd()), Events: unix.POLLIN}}, -1) })
+	polling := blockedIn(t, func() { _, _ = unix.Poll([]unix.PollFd{{Fd: int32(descriptor), Events: unix.POLLIN}}, -1) })
 	waiting := blockedIn(t, func() { _, _ = unix.EpollWait(ep, make([]unix.EpollEvent, 1), -1) })
 	defer func() { // lets them all end
 		unix.Close(pipe[1])

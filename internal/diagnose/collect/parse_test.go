@@ -113,7 +113,7 @@ func TestParseUDP(t *testing.T) {
 
 func TestQueueOf(t *testing.T) {
 	look := func(depth uint32, waiting map[string]time.Duration, taken ...string) *queueLook {
-		q := &queueLook{found: true, depth: depth, backlog: 8, drops: depth, dropsKnown: true, waiting: waiting, mine: true, taken: map[string]bool{}}
+		q := &queueLook{found: true, depth: depth, backlog: 8, drops: depth, dropsKnown: true, overflows: diagnose.Known[uint64](7), waiting: waiting, mine: true, taken: map[string]bool{}}
 		for _, name := range taken {
 			q.taken[name] = true
 		}
@@ -149,6 +149,39 @@ func TestQueueOf(t *testing.T) {
 	}
 	if q := queueOf(look(1, nil), &queueLook{}); !q.Depth.IsZero() {
 		t.Errorf("a listener that was closed has a depth: %+v", q)
+	}
+}
+
+// Refused are those that both the listener and its namespace count.
+func TestRefused(t *testing.T) {
+	look := func(drops uint32, overflows diagnose.Maybe[uint64]) *queueLook {
+		return &queueLook{found: true, drops: drops, dropsKnown: true, overflows: overflows}
+	}
+	at := diagnose.Known[uint64]
+	for _, test := range []struct {
+		name        string
+		first, last *queueLook
+		want        diagnose.Maybe[uint64]
+	}{
+		{"none", look(5, at(100)), look(5, at(100)), at(0)},
+		{"the queue was full", look(5, at(100)), look(8, at(103)), at(3)},
+		{"another one was full", look(5, at(100)), look(5, at(190)), at(0)},
+		{"dropped for another reason", look(5, at(100)), look(6, at(100)), at(0)},
+		{"the namespace was not read", look(5, diagnose.Maybe[uint64]{}), look(6, diagnose.Maybe[uint64]{}), diagnose.Maybe[uint64]{}},
+	} {
+		if got := queueOf(test.first, test.last).Refused; got != test.want {
+			t.Errorf("%s: got %+v, want %+v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestParseNetstat(t *testing.T) {
+	text := "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 22 23\nIpExt: ListenOverflows\nIpExt: 9\n"
+	if n, ok := parseNetstat(text, "TcpExt", "ListenOverflows"); !ok || n != 22 {
+		t.Errorf("got %d, %v; want 22", n, ok)
+	}
+	if _, ok := parseNetstat(text, "TcpExt", "Nothing"); ok {
+		t.Error("a number that is not there was read")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type queueLook struct {
 	depth, backlog uint32
 	drops          uint32
 	dropsKnown     bool
+	overflows      diagnose.Maybe[uint64] // of all listeners of the namespace
 
 	// waiting are the visible entries with their ages; all are those of this
 	// listener only if its own are all that can be.
@@ -35,7 +37,19 @@ type queueLook struct {
 	held    int
 }
 
-func lookAtQueue(ctx context.Context, l *Listener) (queueLook, error) {
+// lookAtQueue looks again if there are entries of which none is seen: one that was
+// accepted between the two may have been all.
+func lookAtQueue(ctx context.Context, l *Listener) (q queueLook, err error) {
+	for range 3 {
+		if q, err = lookOnce(ctx, l); err != nil || q.depth == 0 || len(q.waiting) > 0 {
+			break
+		}
+	}
+	q.overflows = listenOverflows(l)
+	return q, err
+}
+
+func lookOnce(ctx context.Context, l *Listener) (queueLook, error) {
 	port := l.Address.Port()
 	q := queueLook{waiting: make(map[string]time.Duration), taken: make(map[string]bool)}
 	sockets, err := sockdiag.Snapshot(ctx, sockdiag.Query{
@@ -100,7 +114,11 @@ func queueOf(first, last *queueLook) (q diagnose.Queue) {
 	q.Depth, q.Backlog = diagnose.Known(last.depth), diagnose.Known(last.backlog)
 	q.Held, q.Open = diagnose.Known(last.held), diagnose.Known(len(last.taken))
 	if first.dropsKnown && last.dropsKnown && last.drops >= first.drops {
-		q.Refused = diagnose.Known(uint64(last.drops - first.drops))
+		// The listener's drops count more than those of a full queue, and the
+		// namespace's overflows those of other listeners too.
+		if overflows, known := grown(last.overflows, first.overflows).Get(); known {
+			q.Refused = diagnose.Known(min(uint64(last.drops-first.drops), overflows))
+		}
 	}
 	if !last.mine {
 		return q
@@ -142,19 +160,56 @@ func accepted(first, last *queueLook) (yes, known bool) {
 	return false, false
 }
 
-// somaxconn is the limit of the listener's network namespace.
-func somaxconn(l *Listener) (limit diagnose.Maybe[uint32]) {
+// inNamespace reads a file of proc as a thread of the listener's network namespace
+// sees it; empty: it cannot be read.
+func inNamespace(l *Listener, path string) (text string) {
 	read := func() error {
-		text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
-		if err == nil {
-			limit = diagnose.Known(uint32(number(strings.TrimSpace(string(text)))))
-		}
+		b, err := os.ReadFile(path)
+		text = string(b)
 		return err
 	}
 	if l.NS == nil {
-		_ = read() // then it is not known
+		_ = read()
 	} else {
 		_ = netns.Do(*l.NS, read)
 	}
-	return limit
+	return text
+}
+
+// somaxconn is the limit of the listener's network namespace.
+func somaxconn(l *Listener) diagnose.Maybe[uint32] {
+	text := strings.TrimSpace(inNamespace(l, "/proc/sys/net/core/somaxconn"))
+	if text == "" {
+		return diagnose.Maybe[uint32]{}
+	}
+	return diagnose.Known(uint32(number(text)))
+}
+
+// listenOverflows is how often an accept queue of the namespace was full.
+func listenOverflows(l *Listener) diagnose.Maybe[uint64] {
+	if n, ok := parseNetstat(inNamespace(l, "/proc/thread-self/net/netstat"), "TcpExt", "ListenOverflows"); ok {
+		return diagnose.Known(n)
+	}
+	return diagnose.Maybe[uint64]{}
+}
+
+// parseNetstat reads a number of /proc/net/netstat: a line of names, and one of
+// numbers, that begin with the same word (netstat_seq_show, net/ipv4/proc.c).
+func parseNetstat(text, group, name string) (uint64, bool) {
+	var names []string
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, group+":")
+		if !ok {
+			continue
+		}
+		words := strings.Fields(rest)
+		if names == nil {
+			names = words
+			continue
+		}
+		if i := slices.Index(names, name); i >= 0 && i < len(words) {
+			return number(words[i]), true
+		}
+	}
+	return 0, false
 }
