@@ -93,7 +93,7 @@ test-kernels: build vm-needs stall-programs ## The probe and the program on ever
 TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
 # Servers that stop accepting, and why: see internal/kerneltest.
-STALL_TESTS = TestServersThatStop|TestHealthyServers
+STALL_TESTS = TestServersThatStop|TestHealthyServers|TestTraceAndReportSayWhy
 STALL_TOOLS = java,node,sh,mount,unshare,taskset,chrt,sleep
 STALL_KERNELS ?= 6.1,7.x
 CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves

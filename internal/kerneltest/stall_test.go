@@ -226,3 +226,29 @@ func load(t *testing.T, address, request string) {
 		}
 	})
 }
+
+// TestTraceAndReportSayWhy: a stall in a trace gets a line that says why, and the
+// recording of it the same verdict.
+func TestTraceAndReportSayWhy(t *testing.T) {
+	for _, mode := range modes(t) {
+		if mode == "diag" {
+			continue // which has no events to trace
+		}
+		t.Run(mode, func(t *testing.T) {
+			program := stallProgram{command: []string{"python3", "-I", "testdata/stall/proxy.py", "{port}"}, clients: 5, request: getLine}
+			s := program.start(t)
+			file := filepath.Join(t.TempDir(), "stall.trace")
+			p := startCommand(t, acceptwatch(t, "trace", "--port", s.port, "--mode", mode, "--duration", "15s", "-w", file))
+			p.wantExit(0)
+			const why = "waits for another server"
+			if text := strings.Join(p.lines(), "\n"); !strings.Contains(text, " WHY 127.0.0.1:"+s.port+": python3[") || !strings.Contains(text, why) {
+				t.Errorf("trace does not say why:\n%s", text)
+			}
+			r := startCommand(t, acceptwatch(t, "report", file))
+			r.wantExit(0)
+			if text := strings.Join(r.lines(), "\n"); !strings.Contains(text, "why nobody accepted") || !strings.Contains(text, why) {
+				t.Errorf("report does not say why:\n%s", text)
+			}
+		})
+	}
+}
