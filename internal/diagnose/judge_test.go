@@ -73,6 +73,7 @@ func cases() map[string]struct {
 		"caught with one entry, while a thread waits for more": {but(healthy, func(e *Evidence) {
 			e.Queue.Depth, e.Queue.Accepting = Known[uint32](1), Maybe[bool]{}
 		}), NothingWrong, High},
+		"one drop for whatever reason": {but(healthy, func(e *Evidence) { e.Queue.Refused = Known[uint64](1) }), NothingWrong, High},
 		"busy and keeping up": {but(healthy, func(e *Evidence) {
 			e.Queue.Depth, e.Queue.Oldest = Known[uint32](90), Known(40*time.Millisecond)
 			e.Processes = []Process{of(1, 0, computes(1, 4*time.Second, 0))}

@@ -171,8 +171,18 @@ func (r *reasoning) stalled() bool {
 	return known && !accepting
 }
 
-// refused says that connections were refused in the span.
-func (r *reasoning) refused() bool { return r.Queue.Refused.Or(0) > 0 }
+// refused says that connections were refused in the span. Without events, the
+// kernel's counts have a drop now and then that is for another reason.
+func (r *reasoning) refused() bool {
+	n := r.Queue.Refused.Or(0)
+	if r.Queue.FailuresSeen {
+		return n > 0
+	}
+	return n >= refusedFrom
+}
+
+// refusedFrom is how many refusals are no accident.
+const refusedFrom = 3
 
 // failed is how many calls of accept() failed for want of descriptors.
 func (r *reasoning) failed(errno string) (n uint64, by AcceptFailure) {
