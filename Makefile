@@ -103,15 +103,17 @@ test-browser: browser-needs ## The page of a report in a headless Chromium; PICT
 	$(GO) test -count=1 -tags browser -timeout 20m -run 'Browser$$|^TestPageSorts' ./internal/report
 
 .PHONY: test-kernels
-test-kernels: build bin/places vm-needs test-flight ## The probe and the program on every kernel of the matrix
+test-kernels: build bin/places vm-needs test-flight stall-programs ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
 	ACCEPTWATCH_MODES=stacks $(STACKS) -k $(KERNELS) ./internal/stacks
-	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)'
+	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)|$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS),nginx,haproxy,redis-server,java --file $$($(GO) tool -n pprof):/bin/pprof \
 		-k $(EDGE_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
+	ACCEPTWATCH_MODES=$(PROGRAM_MODES),diag $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
+		-k $(STALL_KERNELS) ./internal/kerneltest -- -run '$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=$(ARM64_MODES) $(VMRUN) test -k $(ARM64) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)'
 
 .PHONY: test-flight
@@ -123,10 +125,24 @@ test-flight: build vm-needs ## The flight recorder in a VM while the demo runs t
 
 TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
+# Servers that stop accepting, and why: see internal/kerneltest.
+STALL_TESTS = TestServersThatStop|TestHealthyServers|TestTraceAndReportSayWhy
+STALL_TOOLS = java,node,sh,mount,unshare,taskset,chrt,sleep
+STALL_KERNELS ?= 6.1,7.x
 CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
 STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
+
+STALL = internal/kerneltest/testdata/stall
+STALL_BUILT = bin/stall
+
+.PHONY: stall-programs
+stall-programs: stall-needs ## Build the servers that stop accepting, for the tests of diagnose
+	@mkdir -p $(STALL_BUILT)
+	@for f in $(STALL)/*.c; do gcc -O1 -fno-omit-frame-pointer -static -pthread -o $(STALL_BUILT)/$$(basename $$f .c) $$f || exit 1; done
+	@for d in $(STALL)/go*/; do $(GO) build -o $(STALL_BUILT)/$$(basename $$d) ./$$d || exit 1; done
+	@javac -d $(STALL_BUILT) $(STALL)/*.java
 
 .PHONY: soak
 soak: build vm-needs ## All tests on the kernels between; what must not grow: a million connections, 20,000 listeners, a thousand attaches; takes hours
@@ -153,11 +169,11 @@ kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
 clean: ## Remove what was built here
 	rm -rf bin
 
-.PHONY: vm-needs c-needs race-needs unit-needs browser-needs
+.PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
 		xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
-		nginx=nginx haproxy=haproxy redis-server=redis-server java=default-jre-headless /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+		node=nodejs nginx=nginx haproxy=haproxy redis-server=redis-server java=default-jre-headless /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 c-needs:
 	@.ci/need $(CLANG)=$(CLANG) clang-format-19=clang-format-19 llvm-strip-19=llvm-19 \
@@ -165,6 +181,9 @@ c-needs:
 
 race-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev
+
+stall-needs:
+	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless
 
 unit-needs:
 	@.ci/need zstd=zstd

@@ -36,6 +36,16 @@ type environment struct {
 
 	// owners finds who holds sockets, by their inodes.
 	owners func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error)
+
+	// identify fills in what a process is; nil: nobody asks.
+	identify func(*owner.Process)
+
+	// evidence watches the processes that hold a listener; nil: nothing is
+	// diagnosed.
+	evidence gatherEvidence
+
+	// spawn runs a function beside everything else.
+	spawn func(func())
 }
 
 // hostSocket is a socket and the inode of its network namespace.
@@ -53,10 +63,18 @@ func hostEnvironment() environment {
 		sockets:   hostSockets,
 		owners:    owner.Scanner{}.Scan,
 		host:      hostIdentity(),
+		spawn:     func(run func()) { go run() },
 	}
 	if own, err := netns.Current(); err == nil {
 		env.netns = own.Inode
 	}
+	identities := owner.NewIdentities(owner.Scanner{})
+	env.identify = func(p *owner.Process) {
+		if id, err := identities.Of(*p); err == nil { // else it has exited
+			p.Identity = id
+		}
+	}
+	env.evidence = evidenceOf(identities, env.netns)
 	return env
 }
 

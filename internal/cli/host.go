@@ -128,16 +128,25 @@ func (h *liveHost) scan(inodes map[uint32]struct{}, o *recording.Owners) map[uin
 	if report.FirstError != nil {
 		o.Scan.FirstError = report.FirstError.Error()
 	}
+	if h.env.identify != nil {
+		for _, all := range found {
+			for i := range all {
+				h.env.identify(&all[i])
+			}
+		}
+	}
 	return found
 }
 
 func ownerOf(inode uint32, p *owner.Process) recording.Owner {
-	return recording.Owner{Inode: inode, PID: p.PID, Comm: p.Comm, FDs: p.FDs, StartTime: p.StartTime}
+	id := &p.Identity
+	return recording.Owner{
+		Inode: inode, PID: p.PID, Comm: p.Comm, FDs: p.FDs, StartTime: p.StartTime, Exe: id.Exe, Command: id.Command,
+		Cgroup: id.Cgroup, Container: id.Container, Runtime: id.Runtime, Pod: id.Pod, Unit: id.Unit,
+	}
 }
 
-func processOf(o *recording.Owner) owner.Process {
-	return owner.Process{PID: o.PID, Comm: o.Comm, FDs: o.FDs, StartTime: o.StartTime}
-}
+func processOf(o *recording.Owner) owner.Process { return o.Process() }
 
 // holders are the processes that hold listening sockets, by inode.
 func holders(o *recording.Owners) map[uint32][]owner.Process {

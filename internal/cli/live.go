@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/ui"
@@ -41,6 +42,9 @@ type live struct {
 	// When things were last done, in ns of CLOCK_MONOTONIC.
 	sampled, walked, measured, told int64
 
+	doctor *diagnostician // nil: nothing is diagnosed
+	ill    uint32         // inode of the listener that is
+
 	part   int             // of the recording
 	asked  map[uint32]bool // inodes whose holders were looked for
 	warned map[string]bool
@@ -56,6 +60,10 @@ func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *liv
 	}
 	l := &live{src: src, asked: make(map[uint32]bool), warned: make(map[string]bool)}
 	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, a.env.monotonic())
+	if a.env.evidence != nil && o.diagnosis != diagnosisOff {
+		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode())
+		l.stalled = l.fellIll
+	}
 	return l
 }
 
@@ -149,8 +157,33 @@ func (l *live) step(ctx context.Context, now int64) error {
 			l.tape.owners(l.hosts.again(now, l.table.Rows()))
 		}
 	}
+	l.recovered()
 	l.view.tick()
 	return l.view.flush()
+}
+
+// fellIll begins the diagnosis of a stall: once for each, and one at a time.
+func (l *live) fellIll(e *event.Event) {
+	before, ok := memberRow(l.table.Rows(), e.Inode)
+	if ok && l.doctor.begin(suspect{e.NetNS, e.Local, e.Inode}, before) {
+		l.ill = e.Inode
+	}
+}
+
+// recovered shows a diagnosis that has come to its end.
+func (l *live) recovered() {
+	if l.doctor == nil {
+		return
+	}
+	e := l.doctor.done()
+	if e == nil {
+		return
+	}
+	e.Blind = append(slices.Clone(l.src.Limits()), e.Blind...)
+	if row, ok := memberRow(l.table.Rows(), l.ill); ok {
+		addEvents(e, &l.doctor.before, &row, l.lastAccepts[row.ID], l.doctor.mode)
+	}
+	l.diagnosed(e)
 }
 
 // look takes everything in once: the queues, the events, the counts.
@@ -200,6 +233,12 @@ func (l *live) looksStalled(sample *listener.Sample) bool {
 
 // finish looks a last time, and prints the summary.
 func (l *live) finish(ctx context.Context) error {
+	if l.doctor != nil {
+		defer l.doctor.cancel()
+		if n := l.doctor.passed; n > 0 {
+			l.app.log.Info().Msg(ui.Plural(n, "stall") + " not diagnosed, because another one was being looked at")
+		}
+	}
 	if err := l.look(true); err != nil {
 		return err
 	}

@@ -193,6 +193,8 @@ func (r *replay) take(ctx context.Context, rec *recording.Record) error {
 		r.took(rec.Clock)
 	case recording.KindOwners:
 		r.learn(rec.Owners)
+	case recording.KindEvidence:
+		r.diagnosed(rec.Evidence)
 	case recording.KindMark:
 		switch {
 		case rec.Mark.Kind == recording.MarkReady && !r.began && !r.muted:

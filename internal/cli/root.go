@@ -19,6 +19,7 @@ const rootExamples = `  acceptwatch doctor                      what works on th
   acceptwatch demo                        see the incident that this is about
   acceptwatch snapshot                    what is stuck now, since when, whose
   acceptwatch trace --port 8000           live lines, a summary on Ctrl-C
+  acceptwatch diagnose --port 8000        why is nothing accepted?
   acceptwatch trace --min-wait 100ms      only connections that waited
   acceptwatch trace -o json | jq .        JSON Lines
   acceptwatch record -w night.trace       for later: see trace -r and export`
@@ -82,6 +83,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newTraceCommand,
 		newCompletionCommand,
 		newDemoCommand,
+		newDiagnoseCommand,
 		newDoctorCommand,
 		newReportCommand,
 		newExportCommand,

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/recording"
@@ -28,6 +30,11 @@ type rowsView interface {
 	rows([]listener.Row)
 }
 
+// diagnosisView is a view that shows diagnoses.
+type diagnosisView interface {
+	diagnosis(*ui.Diagnosis)
+}
+
 // session turns what happened, in the order in which it happened, into the
 // state of listeners and into a view. A live run and a replay give it the same,
 // and it looks at nothing else. What it is given it hands on to a tape.
@@ -45,6 +52,7 @@ type session struct {
 	lastAccepts map[uint64]ui.LastAccept
 	began       bool
 	muted       bool               // nothing is shown yet, nor kept
+	stalled     func(*event.Event) // if not nil, called when a stall begins
 	base        *listener.Baseline // counts begin there; nil: at the start
 	early       []event.Event      // what happened before the header was printed
 	queued      oldest             // what the queues hold, until the header is printed
@@ -155,8 +163,27 @@ func (s *session) apply(e *event.Event) {
 	}
 }
 
+// diagnosed takes the evidence of a stall.
+func (s *session) diagnosed(e *diagnose.Evidence) {
+	s.tape.evidence(e)
+	v, ok := s.view.(diagnosisView)
+	if !ok || s.muted || !s.began || s.opt.diagnosis == diagnosisOff {
+		return
+	}
+	if len(s.opt.kinds) > 0 && !slices.Contains(s.opt.kinds, event.Stall) {
+		return
+	}
+	if addr, err := netip.ParseAddrPort(e.Listener); err != nil || !s.opt.filter.MatchListener(e.NetNS, addr, false) {
+		return
+	}
+	v.diagnosis(&ui.Diagnosis{Evidence: e, Verdicts: diagnose.Judge(e), Full: s.opt.diagnosis == diagnosisFull})
+}
+
 // emit shows an event, or keeps it until the header is there.
 func (s *session) emit(e *event.Event) {
+	if e.Kind == event.Stall && s.stalled != nil {
+		s.stalled(e)
+	}
 	if s.muted {
 		return
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/recording"
@@ -15,6 +16,7 @@ type medium interface {
 	WriteMark(recording.Mark) error
 	WriteClock(recording.Clock) error
 	WriteOwners(*recording.Owners) error
+	WriteEvidence(*diagnose.Evidence) error
 	Tick(now int64) error
 }
 
@@ -24,7 +26,7 @@ type tape struct {
 	to     medium
 	events uint64 // recorded
 	err    error
-	// tooLarge is the first sample that could not be recorded; the recording
+	// tooLarge is the first sample or evidence that could not be recorded; the recording
 	// went on.
 	tooLarge error
 	// survived, if not nil, takes errors of writing that do not end the
@@ -77,6 +79,12 @@ func (t *tape) clock(c recording.Clock) {
 func (t *tape) owners(o *recording.Owners) {
 	if t.on() {
 		t.keep(t.to.WriteOwners(o))
+	}
+}
+
+func (t *tape) evidence(e *diagnose.Evidence) {
+	if t.on() {
+		t.keep(t.to.WriteEvidence(e))
 	}
 }
 

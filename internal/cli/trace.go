@@ -30,6 +30,10 @@ listener; the rest is counted (--all: show all of them). A pipe gets everything.
   UNREAD  bytes that the client has sent and nobody has read
   BY      name[process/thread] that called accept()
 
+When a stall begins, the threads of the server are looked at for 3 s, once a
+stall and one listener at a time, and a line WHY says what keeps them; --diagnose
+shows all of the evidence, as the command diagnose does.
+
 -w records what happens into a file as well: all that the selected listeners do,
 whatever lines are shown (--events, --min-wait). -r shows a recording as if it
 happened now, with the filter that it was made with unless others are given; its
@@ -39,6 +43,7 @@ and count from there.`
 const traceExamples = `  acceptwatch trace --port 8000
   acceptwatch trace --comm nginx --min-wait 100ms
   acceptwatch trace --events overflow,accept_error,stall,stall_end
+  acceptwatch trace --port 8000 --diagnose
   acceptwatch trace --duration 1m -o json > trace.jsonl
   acceptwatch trace --port 8000 -w incident.trace
   acceptwatch trace -r incident.trace --since 14:02 --until 14:05 --min-wait 1s`
@@ -54,6 +59,7 @@ type traceOptions struct {
 	json       bool
 	noColor    bool
 	all        bool
+	diagnosis  string // of stalls: a line, in full, or off
 }
 
 func newTraceCommand(a *app) *cobra.Command {
@@ -90,6 +96,9 @@ func newTraceCommand(a *app) *cobra.Command {
 			if o.json, err = parseOutput(output); err != nil {
 				return err
 			}
+			if o.diagnosis, err = parseDiagnosis(o.diagnosis); err != nil {
+				return err
+			}
 			if err := o.check(); err != nil {
 				return err
 			}
@@ -118,6 +127,8 @@ func newTraceCommand(a *app) *cobra.Command {
 	flags.StringSliceVar(&kinds, "events", nil, "show only lines of these `kinds`: "+strings.Join(kindNames(), ", "))
 	flags.DurationVar(&o.duration, "duration", 0, "end after this `time` (default: on Ctrl-C)")
 	flags.DurationVar(&o.stallAfter, "stall-after", time.Second, "call it a stall when nobody accepts from a non-empty queue for this `time`")
+	flags.StringVar(&o.diagnosis, "diagnose", diagnosisLine, "when a stall begins, say why: `how`, line, full or off")
+	flags.Lookup("diagnose").NoOptDefVal = diagnosisFull
 	flags.StringVarP(&into.path, "write", "w", "", "record into this `file` too")
 	from.register(cmd, "show this recording instead of what happens now; -: standard input")
 	flags.StringVarP(&output, "output", "o", "text", "output `format`: text or json (JSON Lines)")

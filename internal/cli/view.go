@@ -21,6 +21,7 @@ func (v *textView) line(l *ui.Line)                { v.printer.Line(l) }
 func (v *textView) tick()                          { v.printer.Tick() }
 func (v *textView) end(s *ui.Summary, _ time.Time) { v.printer.Summary(s) }
 func (v *textView) flush() error                   { return v.printer.Flush() }
+func (v *textView) diagnosis(d *ui.Diagnosis)      { v.printer.Diagnosis(d) }
 
 // jsonView is for programs; its format is that of package export.
 type jsonView struct {
@@ -62,6 +63,10 @@ func (v *jsonView) line(l *ui.Line) {
 }
 
 func (v *jsonView) tick() {}
+
+func (v *jsonView) diagnosis(d *ui.Diagnosis) {
+	v.buf = export.AppendDiagnosis(v.buf, v.clock.at(d.Evidence.Time), d.Evidence, d.Verdicts)
+}
 
 func (v *jsonView) end(s *ui.Summary, at time.Time) {
 	v.listeners(s.Listeners)

@@ -48,7 +48,10 @@
 // type "listener", the state of one bound address, at the start and at the end:
 //
 //	listener, netns
-//	owners          [{"pid", "comm"}] processes that hold it open
+//	owners          [{"pid", "comm", "exe", "command", "container", "runtime",
+//	                "pod", "unit"}] processes that hold it open: program and
+//	                command line, container (id, or name) and what runs it, uid
+//	                of the Kubernetes pod, unit of systemd
 //	depth, backlog
 //	oldest_ns       age of the entry at the head of the queue
 //	enqueued, accepted, close_wait, reset, purged   since the start
@@ -73,6 +76,16 @@
 //
 // The keys from overflow to accept_errors are left out in mode restricted, which
 // does not count them.
+//
+// type "diagnosis", why connections are not accepted at one listener:
+//
+//	time, listener, netns, mode
+//	verdicts        [{"cause", "confidence", "summary", "evidence",
+//	                "would_refute", "what_to_do", "missing"}] the likeliest first.
+//	                cause is a word, of which nothing_wrong and cannot_tell name
+//	                none; confidence is high, medium or low; missing is what
+//	                could not be seen
+//	evidence        what the verdicts rest on: diagnose.Evidence
 //
 // type "loss", something that was not seen: what (a word), text, count.
 //

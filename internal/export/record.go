@@ -11,8 +11,14 @@ import (
 )
 
 type ownerRecord struct {
-	PID  int    `json:"pid"`
-	Comm string `json:"comm"`
+	PID       int    `json:"pid"`
+	Comm      string `json:"comm"`
+	Exe       string `json:"exe,omitempty"`
+	Command   string `json:"command,omitempty"`
+	Container string `json:"container,omitempty"`
+	Runtime   string `json:"runtime,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+	Unit      string `json:"unit,omitempty"`
 }
 
 type waitRecord struct {
@@ -141,7 +147,7 @@ func AppendListener(b []byte, l *Listener) []byte {
 		record.Listener = row.Key.Addr.String()
 	}
 	for _, p := range l.Owners {
-		record.Owners = append(record.Owners, ownerRecord{p.PID, p.Comm})
+		record.Owners = append(record.Owners, ownerRecordOf(&p))
 	}
 	if row.Open > 0 {
 		record.Depth, record.Backlog = &row.Depth, &row.Backlog
@@ -174,6 +180,11 @@ func countsOf(row *listener.Row) *countRecord {
 		c.Waits = &waitRecord{Max: w.Max}
 	}
 	return c
+}
+
+func ownerRecordOf(p *owner.Process) ownerRecord {
+	id := &p.Identity
+	return ownerRecord{p.PID, p.Comm, id.Exe, id.Command, id.Container, id.Runtime, id.Pod, id.Unit}
 }
 
 // failureRecords are never nil: there are none is not that they are not known.

@@ -66,7 +66,7 @@ func subtract(r, was *Row) {
 		{&r.OverflowSYN, was.OverflowSYN}, {&r.OverflowACK, was.OverflowACK},
 		{&r.Stalls, was.Stalls},
 	} {
-		*of.now = grown(*of.now, of.was)
+		*of.now = Grown(*of.now, of.was)
 	}
 	if was.StalledSince != 0 { // it goes on, or ended since
 		r.Stalls++
@@ -92,7 +92,9 @@ func subtract(r, was *Row) {
 	}
 }
 
-func grown(now, was uint64) uint64 { return max(now, was) - was }
+// Grown is how much a count has grown; 0 if it was read out of order, or began
+// again.
+func Grown(now, was uint64) uint64 { return max(now, was) - was }
 
 // waitsSince are the waits that w has and was has not. The longest is that of w
 // if it is a new one, or else the end of its bucket.
@@ -105,7 +107,7 @@ func waitsSince(w, was *Waits) Waits {
 	}
 	if was.Histogram != nil {
 		for i, n := range was.Histogram.All() {
-			counts[i] = grown(counts[i], n)
+			counts[i] = Grown(counts[i], n)
 		}
 	}
 	h := &Histogram{}
@@ -146,7 +148,7 @@ func failuresSince(all, was []AcceptFailures) []AcceptFailures {
 	}
 	var since []AcceptFailures
 	for _, f := range all {
-		if f.Count = grown(f.Count, before[who{f.PID, f.Errno, f.Comm}]); f.Count > 0 {
+		if f.Count = Grown(f.Count, before[who{f.PID, f.Errno, f.Comm}]); f.Count > 0 {
 			since = append(since, f)
 		}
 	}
@@ -170,7 +172,7 @@ func (b *Baseline) LossesSince(all []Loss) []Loss {
 	for _, l := range all {
 		i := slices.IndexFunc(b.losses, func(was Loss) bool { return was.What == l.What })
 		if i >= 0 {
-			l.Count = grown(l.Count, b.losses[i].Count)
+			l.Count = Grown(l.Count, b.losses[i].Count)
 		}
 		if l.Count > 0 {
 			since = append(since, l)

@@ -89,15 +89,14 @@ func (t *Table) attribute(a AtAddress, at int64) bool {
 		known = &address{}
 		t.addresses[key] = known
 	}
-	grown := func(now, had uint64) uint64 { return max(now, had) - had }
 	had := &known.counted
 	more := AtAddress{
-		CloseWait:     grown(a.CloseWait, had.CloseWait),
-		Reset:         grown(a.Reset, had.Reset),
-		ResetAfterFIN: grown(a.ResetAfterFIN, had.ResetAfterFIN),
-		Accepted:      grown(a.Accepted, had.Accepted),
-		AcceptedDead:  grown(a.AcceptedDead, had.AcceptedDead),
-		Enqueued:      grown(a.Enqueued, had.Enqueued),
+		CloseWait:     Grown(a.CloseWait, had.CloseWait),
+		Reset:         Grown(a.Reset, had.Reset),
+		ResetAfterFIN: Grown(a.ResetAfterFIN, had.ResetAfterFIN),
+		Accepted:      Grown(a.Accepted, had.Accepted),
+		AcceptedDead:  Grown(a.AcceptedDead, had.AcceptedDead),
+		Enqueued:      Grown(a.Enqueued, had.Enqueued),
 	}
 	if more == (AtAddress{}) {
 		return true

@@ -19,6 +19,9 @@ type Process struct {
 	// StartTime is when the process started, in clock ticks since boot (field
 	// 22 of /proc/PID/stat). A process is the same if PID and StartTime are.
 	StartTime uint64
+
+	// Identity is what it is, if somebody asked: see Identities.
+	Identity Identity
 }
 
 // Scanner reads a proc file system. The zero value reads /proc.

@@ -82,6 +82,7 @@
 //	3 clock   CLOCK_MONOTONIC and CLOCK_REALTIME of one moment
 //	4 owners  JSON of Owners
 //	5 losses  what was lost on the way to the file
+//	7 evidence  since 1.1: JSON of diagnose.Evidence, of a stall
 //	6 part    of a record of more than 256 KiB: flags (1 first, 2 last), type,
 //	          bytes
 //

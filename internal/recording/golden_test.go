@@ -11,15 +11,29 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 )
 
 var update = flag.Bool("update", false, "write the text forms of the traces in testdata, and the trace of the present version if there is none")
+
+// evidence is that of a stall.
+func evidence(at int64) *diagnose.Evidence {
+	return &diagnose.Evidence{
+		Time: at, Span: 3 * time.Second, Looks: 12, Listener: "0.0.0.0:8000", NetNS: 4026531840, Inode: 4711, Mode: "fentry",
+		Queue: diagnose.Queue{Depth: diagnose.Known[uint32](2), Accepted: diagnose.Known[uint64](0), Oldest: diagnose.Known(4 * time.Second)},
+		Processes: []diagnose.Process{{PID: 1234, Comm: "gunicorn", Descriptors: diagnose.Known(7), ThreadCount: 1, Threads: []diagnose.Thread{{
+			TID: 1234, Comm: "gunicorn", Run: diagnose.Known(time.Duration(0)),
+			Sights: []diagnose.Sight{{Looks: 12, State: "S", Call: "recvfrom", Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 7, Peer: "192.0.2.9:5432"}}},
+		}}}},
+	}
+}
 
 // golden is the present version's trace: an incident with everything in it.
 func golden(w io.Writer) error {
@@ -89,6 +103,7 @@ func golden(w io.Writer) error {
 		{sample: &again, waits: true}, {event: &event.Event{Kind: event.ListenerClosed, Time: at + 9, ListenerID: 9, Local: six, Family: 10}},
 		{owners: &Owners{Time: at, HeldKnown: true, Held: []Held{{Local: "192.0.2.1:8000", Inode: 5, Owners: []Owner{{PID: 1234, Comm: "gunicorn", FDs: []int{7}}}}},
 			Scan: &Scan{Processes: 10, FDs: 100, Denied: 1, FirstError: "permission denied"}, Missing: []string{"namespace 5"}}},
+		{evidence: evidence(at)},
 		{losses: []listener.Loss{{What: "too_large", Text: "samples were too large", Count: 1}}}, {mark: &Mark{MarkEnd, at + second}},
 	} {
 		if err := e.write(t); err != nil {

@@ -182,6 +182,9 @@ func (r *Reader) understand(raw *rawRecord) bool {
 	case recordOwners:
 		r.record.Kind = KindOwners
 		r.record.Owners, ok = parseOwners(b)
+	case recordWhy:
+		r.record.Kind = KindEvidence
+		r.record.Evidence, ok = parseEvidence(b)
 	case recordLosses:
 		f := fields{b: b}
 		r.record.Kind = KindLosses

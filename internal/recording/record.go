@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"time"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
 )
 
 // recordType is what a record is called in the file. Readers skip the types
@@ -21,6 +23,7 @@ const (
 	recordOwners recordType = 4
 	recordLosses recordType = 5
 	recordPart   recordType = 6 // of a record that is too long for one
+	recordWhy    recordType = 7 // 1.1
 )
 
 // Kind says which field of a Record is set.
@@ -39,6 +42,8 @@ const (
 	KindOwners
 	// KindLosses: Losses.
 	KindLosses
+	// KindEvidence: Evidence.
+	KindEvidence
 	// KindHeader: Header. Another trace follows in the same stream; its clocks
 	// and counts have nothing to do with those before.
 	KindHeader
@@ -48,8 +53,8 @@ const (
 )
 
 // Record is one thing in a trace. What it points to is valid until the next
-// call of Next, but for Sample, Owners, Header, Losses and Damage, which the
-// caller may keep and must not change: samples share histograms.
+// call of Next, but for Sample, Owners, Evidence, Header, Losses and Damage, which
+// the caller may keep and must not change: samples share histograms.
 type Record struct {
 	Kind   Kind
 	Event  *event.Event
@@ -58,9 +63,11 @@ type Record struct {
 	Mark   Mark
 	Clock  Clock
 	Owners *Owners
-	Losses []listener.Loss
-	Header *Header
-	Damage *CorruptError
+	// Evidence is of why connections were not accepted.
+	Evidence *diagnose.Evidence
+	Losses   []listener.Loss
+	Header   *Header
+	Damage   *CorruptError
 }
 
 // Time is when a record was made, in ns of CLOCK_MONOTONIC, of those that come in
@@ -173,10 +180,25 @@ type Owner struct {
 	Comm      string   `json:"comm,omitempty"`
 	FDs       []int    `json:"fds,omitempty"`
 	StartTime uint64   `json:"start_time,omitempty"` // clock ticks since boot
+	Exe       string   `json:"exe,omitempty"`        // path of the program; since 1.1
+	Command   string   `json:"command,omitempty"`    // with its arguments; since 1.1
 	Container string   `json:"container,omitempty"`
-	Unit      string   `json:"unit,omitempty"` // of systemd
+	Runtime   string   `json:"runtime,omitempty"` // of containers: "docker"; since 1.1
+	Pod       string   `json:"pod,omitempty"`     // uid of the Kubernetes pod; since 1.1
+	Unit      string   `json:"unit,omitempty"`    // of systemd
 	Cgroup    string   `json:"cgroup,omitempty"`
 	Threads   []string `json:"threads,omitempty"` // what its threads are doing, in words
+}
+
+// Process is the owner in the words of package owner.
+func (o *Owner) Process() owner.Process {
+	return owner.Process{
+		PID: o.PID, Comm: o.Comm, FDs: o.FDs, StartTime: o.StartTime,
+		Identity: owner.Identity{
+			Exe: o.Exe, Command: o.Command, Cgroup: o.Cgroup,
+			Place: owner.Place{Container: o.Container, Runtime: o.Runtime, Pod: o.Pod, Unit: o.Unit},
+		},
+	}
 }
 
 // Held is an accepted connection in CLOSE_WAIT that is still open.
@@ -233,6 +255,17 @@ func parseOwners(b []byte) (*Owners, bool) {
 		return nil, false
 	}
 	return &o, true
+}
+
+// maxEvidence bounds a record of evidence, in bytes.
+const maxEvidence = 4 << 20
+
+func parseEvidence(b []byte) (*diagnose.Evidence, bool) {
+	var e diagnose.Evidence
+	if len(b) > maxEvidence || bytes.Count(b, []byte("{")) > maxObjects || json.Unmarshal(b, &e) != nil {
+		return nil, false
+	}
+	return &e, true
 }
 
 // mostListed is how many entries of a list go into one record of owners.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 )
@@ -199,6 +200,22 @@ func (r *recorder) WriteOwners(o *Owners) error {
 		}
 	}
 	return r.done(nil)
+}
+
+// WriteEvidence records why connections were not accepted. An error that wraps
+// ErrTooLarge says that this evidence is not recorded; the recording goes on.
+func (r *recorder) WriteEvidence(e *diagnose.Evidence) error {
+	if err := r.see(e.Time); err != nil {
+		return err
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("record evidence: %w", err)
+	}
+	if len(b) > maxEvidence || bytes.Count(b, []byte("{")) > maxObjects {
+		return fmt.Errorf("record evidence: %w: %d bytes of %d processes", ErrTooLarge, len(b), len(e.Processes))
+	}
+	return r.done(r.record(recordWhy, b, nil))
 }
 
 // WriteLosses records what was lost on the way to the recording, which is not

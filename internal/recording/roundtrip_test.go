@@ -14,19 +14,21 @@ import (
 	"testing"
 	"time"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 )
 
 // entry is something that was recorded.
 type entry struct {
-	event  *event.Event
-	sample *listener.Sample
-	waits  bool
-	mark   *Mark
-	clock  *Clock
-	owners *Owners
-	losses []listener.Loss
+	event    *event.Event
+	sample   *listener.Sample
+	waits    bool
+	mark     *Mark
+	clock    *Clock
+	owners   *Owners
+	evidence *diagnose.Evidence
+	losses   []listener.Loss
 }
 
 // recording is what all kinds of recordings can do.
@@ -36,6 +38,7 @@ type recording interface {
 	WriteMark(Mark) error
 	WriteClock(Clock) error
 	WriteOwners(*Owners) error
+	WriteEvidence(*diagnose.Evidence) error
 	WriteLosses(int64, []listener.Loss) error
 	Tick(int64) error
 	Flush() error
@@ -55,6 +58,8 @@ func (e *entry) write(w recording) error {
 		return w.WriteClock(*e.clock)
 	case e.owners != nil:
 		return w.WriteOwners(e.owners)
+	case e.evidence != nil:
+		return w.WriteEvidence(e.evidence)
 	}
 	return w.WriteLosses(0, e.losses)
 }
@@ -73,6 +78,8 @@ func entryOf(rec *Record) entry {
 		return entry{clock: &rec.Clock}
 	case KindOwners:
 		return entry{owners: rec.Owners}
+	case KindEvidence:
+		return entry{evidence: rec.Evidence}
 	}
 	return entry{losses: rec.Losses}
 }
@@ -160,6 +167,8 @@ func (e entry) String() string {
 		rec = Record{Kind: KindClock, Clock: *e.clock}
 	case e.owners != nil:
 		rec = Record{Kind: KindOwners, Owners: e.owners}
+	case e.evidence != nil:
+		rec = Record{Kind: KindEvidence, Evidence: e.evidence}
 	}
 	var b strings.Builder
 	writeRecord(&b, &rec)

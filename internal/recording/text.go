@@ -43,6 +43,8 @@ func writeRecord(w io.Writer, rec *Record) {
 		fmt.Fprintf(w, "clock monotonic=%d wall=%d\n", rec.Clock.Monotonic, rec.Clock.Wall)
 	case KindOwners:
 		writeJSON(w, "owners", rec.Owners)
+	case KindEvidence:
+		writeJSON(w, "evidence", rec.Evidence)
 	case KindLosses:
 		fmt.Fprintln(w, "losses")
 		writeLosses(w, rec.Losses)

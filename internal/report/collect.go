@@ -14,6 +14,7 @@ const (
 	maxQueues   = 1 << 16
 	mostStalls  = 500
 	mostLongest = 50
+	mostWhy     = 200 // diagnoses
 	mostDamage  = 16
 	maxClocks   = 4096
 	maxInodes   = 1 << 16
@@ -113,6 +114,8 @@ func (c *collector) take(rec *recording.Record) {
 		c.clock(rec.Clock)
 	case recording.KindOwners:
 		c.owned(rec.Owners)
+	case recording.KindEvidence:
+		c.diagnosed(rec.Evidence)
 	case recording.KindLosses:
 		c.lost = rec.Losses
 	case recording.KindDamage:

@@ -26,6 +26,7 @@
 //	          empty, none), by, before (who accepted next and last), errno,
 //	          failing, accept_errors, depth, backlog, gave_up, overflow; the
 //	          longest first
+//	diagnosis why nobody accepted in a stall, as in package export
 //	wait      listener, netns, time, wait_ns, peer, state, event (accepted,
 //	          purged), pid, tid, comm, unread_bytes: the longest waits
 //	loss, summary

@@ -76,6 +76,10 @@ func (w words) stall(l *Listener, s *Stall) string {
 	if owners := l.ownerList(); owners != "" {
 		text += ". " + owners + " should have accepted"
 	}
+	if s.Diagnosis != nil {
+		v := &s.Diagnosis.Verdicts[0]
+		text += ". Why it did not: " + ui.Clean(v.Summary) + " (confidence: " + v.Confidence.String() + ")"
+	}
 	if threads := l.threadList(); threads != "" {
 		text += ". When somebody looked last, its threads were: " + threads
 	}

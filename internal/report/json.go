@@ -198,6 +198,12 @@ func WriteJSON(out io.Writer, r *Report) error {
 		}
 		put(&record)
 	}
+	for i := range r.Diagnoses {
+		d := &r.Diagnoses[i]
+		if err == nil {
+			_, err = w.Write(export.AppendDiagnosis(nil, wall(d.Evidence.Time), d.Evidence, d.Verdicts))
+		}
+	}
 	for i := range r.Longest {
 		x := &r.Longest[i]
 		put(&waitRecord{Type: "wait", whereRecord: where(x.Listener), Time: wall(x.Time), Wait: x.Length, Peer: x.Peer.String(),

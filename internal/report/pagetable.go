@@ -71,6 +71,9 @@ func (p *page) tables(w words) {
 				why += " in " + who
 			}
 		}
+		if s.Errno == 0 && s.Diagnosis != nil {
+			why = ui.Clean(s.Diagnosis.Verdicts[0].Summary) + " (confidence: " + s.Diagnosis.Verdicts[0].Confidence.String() + ")"
+		}
 		p.Stalls = append(p.Stalls, stallRow{at(s.From), at(s.To), length(s.Length()), number(uint64(s.Depth)), number(s.Dead),
 			number(s.Overflow), w.at(s.Key), why, ending(s)})
 	}

@@ -132,7 +132,7 @@ func (c *collector) listener(row listener.Row, last int) Listener {
 			if slices.ContainsFunc(l.Owners, func(o owner.Process) bool { return o.PID == p.PID }) {
 				continue
 			}
-			l.Owners = append(l.Owners, owner.Process{PID: p.PID, Comm: p.Comm, FDs: p.FDs, StartTime: p.StartTime})
+			l.Owners = append(l.Owners, p.Process())
 			l.Threads = append(l.Threads, p.Threads...)
 		}
 	}
@@ -166,7 +166,7 @@ func heldBy(all []recording.Held) []ui.Held {
 	for i := range all {
 		var p owner.Process
 		if owners := all[i].Owners; len(owners) > 0 {
-			p = owner.Process{PID: owners[0].PID, Comm: owners[0].Comm, FDs: owners[0].FDs}
+			p = owners[0].Process()
 		}
 		at := slices.IndexFunc(list, func(h ui.Held) bool { return h.Owner.PID == p.PID })
 		if at < 0 {

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/recording"
@@ -29,7 +30,9 @@ type Report struct {
 	Stalls       []Stall  // the longest first
 	StallCount   uint64   // the shortest of these may not be in Stalls
 	Longest      []Wait   // the longest waits, the longest first
-	HeldKnown    bool     // somebody looked for accepted connections in CLOSE_WAIT
+	// Diagnoses are of stalls, in the order in which they began.
+	Diagnoses []Diagnosis
+	HeldKnown bool // somebody looked for accepted connections in CLOSE_WAIT
 
 	Losses []listener.Loss // in the kernel, in the state, and on the way to the file
 	Flaws  Flaws
@@ -62,17 +65,25 @@ type Stall struct {
 	Before   Who // who accepted last before it; nobody: not known
 	// Why accept() failed most often since the last accept when the stall was
 	// noticed; Errno 0: it did not fail, or it was not called.
-	Errno    uint16
-	Failing  Who
-	Failed   uint64 // calls, of all processes, from the last accept on
-	Depth    uint32 // the greatest
-	Backlog  uint32
-	Dead     uint64 // clients that gave up in it
-	Overflow uint64 // refusals in it
+	Errno   uint16
+	Failing Who
+	Failed  uint64 // calls, of all processes, from the last accept on
+	// Diagnosis is why nobody accepted; nil: nobody looked, or not for long enough.
+	Diagnosis *Diagnosis
+	Depth     uint32 // the greatest
+	Backlog   uint32
+	Dead      uint64 // clients that gave up in it
+	Overflow  uint64 // refusals in it
 }
 
 // Length is how long the stall was.
 func (s *Stall) Length() time.Duration { return time.Duration(s.To - s.From) }
+
+// Diagnosis is why nobody accepted in a stall, as the evidence of then says.
+type Diagnosis struct {
+	Evidence *diagnose.Evidence
+	Verdicts []diagnose.Verdict // the likeliest first; at least one
+}
 
 // Who is a thread; PID 0: nobody.
 type Who struct {

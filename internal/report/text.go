@@ -36,6 +36,7 @@ func WriteText(out io.Writer, r *Report, o TextOptions) error {
 	t.verdict()
 	t.timelines()
 	t.stalls()
+	t.diagnoses()
 	t.patience()
 	t.longest()
 	if _, err := io.WriteString(out, t.b.String()); err != nil {
@@ -96,13 +97,43 @@ func (t *text) stalls() {
 	for i := range t.r.Stalls[:min(len(t.r.Stalls), t.opt.Most)] {
 		s := &t.r.Stalls[i]
 		why := t.notCalled() + "; " + ending(s)
-		if s.Errno != 0 {
+		switch {
+		case s.Errno != 0:
 			why = event.ErrnoName(s.Errno) + " in " + s.Failing.String() + "; " + ending(s)
+		case s.Diagnosis != nil:
+			why = ui.Clean(s.Diagnosis.Verdicts[0].Summary) + "; " + ending(s)
 		}
 		t.row(stallColumns(), t.clock(s.From), t.clock(s.To), ui.Duration(s.Length()), t.at(s.Key),
 			ui.Count(s.Depth), ui.Count(s.Dead), ui.Count(s.Overflow), why)
 	}
 	t.rest(t.r.StallCount, "stall", "stalls")
+}
+
+// diagnoses tell why nobody accepted.
+func (t *text) diagnoses() {
+	all := t.r.Diagnoses
+	if len(all) == 0 {
+		return
+	}
+	t.head("why nobody accepted")
+	for i := range all[:min(len(all), t.opt.Most)] {
+		d := &all[i]
+		v := &d.Verdicts[0]
+		text := ui.Clean(v.Summary)
+		if v.Names() {
+			text += " (confidence: " + v.Confidence.String() + ")"
+		}
+		t.wrap("  ", bold, t.clock(d.Evidence.Time)+" "+ui.Clean(d.Evidence.Listener)+": "+text)
+		for _, line := range v.Evidence {
+			t.wrap("    - ", "", ui.Clean(line))
+		}
+		if v.Do != "" {
+			t.wrap("    do: ", "", ui.Clean(v.Do))
+		}
+	}
+	if more := len(all) - min(len(all), t.opt.Most); more > 0 {
+		t.b.WriteString("  and " + counted(more, "more diagnosis", "more diagnoses") + "\n")
+	}
 }
 
 // ending is how a stall ended.

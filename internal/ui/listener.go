@@ -67,9 +67,24 @@ func owners(all []owner.Process) string {
 		if i == most {
 			return strings.Join(list, ", ") + " and " + Count(len(all)-most) + " more"
 		}
-		list = append(list, fmt.Sprintf("%s[%d]", Clean(p.Comm), p.PID))
+		list = append(list, fmt.Sprintf("%s[%d]", Clean(p.Comm), p.PID)+at(&p.Identity.Place))
 	}
 	return strings.Join(list, ", ")
+}
+
+// at says where a process runs: " in docker 0123456789ab", " of nginx.service".
+func at(p *owner.Place) string {
+	switch {
+	case p.Container != "":
+		runtime := p.Runtime
+		if runtime == "" {
+			runtime = "container"
+		}
+		return " in " + runtime + " " + Clean(p.Container[:min(len(p.Container), 12)])
+	case p.Unit != "":
+		return " of " + Clean(p.Unit)
+	}
+	return ""
 }
 
 // states is what a queue holds: "9 ESTABLISHED, 3 CLOSE_WAIT"; empty: nothing

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/golden"
+)
+
+// ward is a fake host whose servers are looked at in no time.
+type ward struct {
+	answer diagnose.Evidence
+	asked  []suspect
+	mode   string
+}
+
+func newWard() *ward {
+	t := diagnose.Thread{TID: 123, Comm: "python3", Run: diagnose.Known(time.Duration(0)), Delay: diagnose.Known(time.Duration(0)),
+		Sights: []diagnose.Sight{{Looks: 12, State: "S", Call: "recvfrom",
+			Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 7, Peer: "192.0.2.9:5432"}}}}
+	return &ward{
+		answer: diagnose.Evidence{Time: began + 20*second, Span: 3 * time.Second, Looks: 12, Listener: "127.0.0.1:8000", NetNS: testNetNS, Inode: testInode,
+			Processes: []diagnose.Process{{PID: 123, Comm: "python3", Unit: "web.service", Threads: []diagnose.Thread{t}, ThreadCount: 1}}},
+	}
+}
+
+func (w *ward) gather(_ context.Context, s suspect, _ time.Duration, mode string) (*diagnose.Evidence, error) {
+	w.asked = append(w.asked, s)
+	e := w.answer
+	e.Mode, w.mode = mode, mode
+	return &e, nil
+}
+
+// runWard is runFake with diagnoses.
+func runWard(t *testing.T, w *ward, k *fakeKernel, args ...string) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	a := fakeApp(k, &out)
+	a.env.evidence, a.env.spawn = w.gather, func(run func()) { run() }
+	code := a.run(t.Context(), args)
+	return out.String(), code
+}
+
+func TestDiagnoseWithoutEBPF(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		w := newWard()
+		w.answer.Queue = diagnose.Queue{Depth: diagnose.Known[uint32](5), Backlog: diagnose.Known[uint32](16),
+			Oldest: diagnose.Known(5 * time.Second), Accepting: diagnose.Known(false)}
+		out, code := runWard(t, w, newFakeKernel(), "diagnose", "--port", "8000", "--mode", "diag", "-o", format)
+		if code != exitDone || len(w.asked) != 1 || w.mode != diagMode {
+			t.Errorf("exit code %d, asked %v in mode %s", code, w.asked, w.mode)
+		}
+		golden.Compare(t, "diagnose_"+format+".txt", []byte(out))
+	}
+}
+
+// Where eBPF may not be used, the rest is done, and said what is missing.
+func TestDiagnoseFallsBackToNoEBPF(t *testing.T) {
+	var out bytes.Buffer
+	a := fakeApp(newFakeKernel(), &out)
+	w := newWard()
+	a.env.evidence, a.env.spawn = w.gather, func(run func()) { run() }
+	a.openSource = func(context.Context, sourceOptions) (source, error) {
+		return nil, unavailable(fs.ErrPermission, "run it as root")
+	}
+	if code := a.run(t.Context(), []string{"diagnose", "--port", "8000"}); code != exitDone || w.mode != diagMode {
+		t.Errorf("exit code %d in mode %s: %s", code, w.mode, out.String())
+	}
+	if !strings.Contains(out.String(), "not seen: mode diag: ") || !strings.Contains(out.String(), "permission denied") {
+		t.Errorf("it does not say what is missing, and why:\n%s", out.String())
+	}
+	out.Reset()
+	if code := a.run(t.Context(), []string{"diagnose", "--port", "8000", "--mode", "fentry"}); code != exitUnavailable {
+		t.Errorf("a mode that was asked for and is not there: exit code %d", code)
+	}
+	a.openSource = func(context.Context, sourceOptions) (source, error) { return nil, errors.New("out of memory") }
+	if code := a.run(t.Context(), []string{"diagnose", "--port", "8000"}); code != exitError {
+		t.Errorf("another error: exit code %d", code)
+	}
+}
+
+func TestDiagnoseOfNothing(t *testing.T) {
+	out, code := runWard(t, newWard(), newFakeKernel(), "diagnose", "--port", "81", "--mode", "diag")
+	if code != exitError || !strings.Contains(out, "nothing listens on port 81") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+// What trace says of a stall, a recording of it says too, in trace and report.
+func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.trace")
+	w := newWard()
+	live, code := runWard(t, w, incidentKernel(), "trace", "--duration", "50s", "-w", path)
+	why := "WHY 127.0.0.1:8000: python3[123] waits for another server: 192.0.2.9:5432 (confidence: high)"
+	const stalls = 3
+	if code != exitDone || strings.Count(live, why) != stalls {
+		t.Fatalf("exit code %d; want %q once for each stall in\n%s", code, why, live)
+	}
+	if len(w.asked) != stalls || w.asked[0].inode != testInode || w.mode != "fentry" {
+		t.Errorf("asked of %+v in mode %s, want once for each stall", w.asked, w.mode)
+	}
+	_, live, _ = strings.Cut(live, "\nTIME ")
+	past, _, _ := replayed(t, "trace", "-r", path)
+	if _, past, _ = strings.Cut(past, "\nTIME "); past != live {
+		t.Errorf("live:\n%s\nreplayed:\n%s", live, past)
+	}
+	for args, want := range map[string]bool{
+		"trace --diagnose=off": false, "trace --events accepted": false, "trace --port 9000": false,
+		"trace --events stall": true, "trace --diagnose": true,
+	} {
+		shown, _, _ := replayed(t, append(strings.Fields(args), "-r", path)...)
+		if strings.Contains(shown, "192.0.2.9:5432") != want {
+			t.Errorf("%s: want %v that it is told:\n%s", args, want, shown)
+		}
+	}
+	report, _, _ := replayed(t, "report", path)
+	if !strings.Contains(report, "Why it did not: python3[123] waits for another server") ||
+		!strings.Contains(report, "why nobody accepted") || !strings.Contains(report, "waits for another server: 192.0.2.9:5432") {
+		t.Errorf("the report does not say why:\n%s", report)
+	}
+	for _, command := range []string{"report " + path, "trace -r " + path} {
+		lines, _, _ := replayed(t, append(strings.Fields(command), "-o", "json")...)
+		if !strings.Contains(lines, `"cause":"downstream"`) {
+			t.Errorf("%s: JSON has no diagnosis", command)
+		}
+		for line := range strings.Lines(lines) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("%s: not JSON: %s", command, line)
+			}
+		}
+	}
+}
+
+func TestNoDiagnosisIsMadeIfNotWanted(t *testing.T) {
+	w := newWard()
+	if _, code := runWard(t, w, incidentKernel(), "trace", "--duration", "50s", "--diagnose=off"); code != exitDone || len(w.asked) > 0 {
+		t.Errorf("exit code %d, asked of %v", code, w.asked)
+	}
+}

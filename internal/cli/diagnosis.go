@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/diagnose/collect"
+	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
+	"acceptwatch/internal/ui"
+)
+
+// How trace shows diagnoses.
+const (
+	diagnosisLine = "line"
+	diagnosisFull = "full"
+	diagnosisOff  = "off"
+)
+
+// diagnosisSpan is how long the threads of a stalled listener are looked at.
+const diagnosisSpan = 3 * time.Second
+
+func parseDiagnosis(word string) (string, error) {
+	switch word {
+	case diagnosisLine, diagnosisFull, diagnosisOff:
+		return word, nil
+	}
+	return "", usageErrorf("bad --diagnose: %q is no way to show it, choose line, full or off", word)
+}
+
+// suspect is a listening socket that is to be diagnosed.
+type suspect struct {
+	netns   uint32 // inode; 0: that of this process
+	address netip.AddrPort
+	inode   uint32
+}
+
+// gatherEvidence watches the processes that hold a socket for a span. It is
+// called from goroutines.
+type gatherEvidence func(ctx context.Context, s suspect, span time.Duration, mode string) (*diagnose.Evidence, error)
+
+// evidenceOf asks this host.
+func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
+	return func(ctx context.Context, s suspect, span time.Duration, mode string) (*diagnose.Evidence, error) {
+		l := collect.Listener{Address: s.address, Inode: s.inode}
+		if s.netns != 0 && s.netns != own {
+			ns, err := namespace(s.netns)
+			if err != nil {
+				return nil, err
+			}
+			l.NS = ns
+		}
+		found, report, err := owner.Scanner{}.Scan(map[uint32]struct{}{s.inode: {}})
+		if err != nil {
+			return nil, err
+		}
+		e, err := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities})
+		if err != nil {
+			return nil, err
+		}
+		e.NetNS = s.netns
+		if text := report.String(); text != "" && len(found[s.inode]) == 0 {
+			e.Blind = append(e.Blind, "who holds the listener is not known: "+text)
+		}
+		return e, nil
+	}
+}
+
+// diagnostician diagnoses one listener at a time, beside the session.
+type diagnostician struct {
+	gather gatherEvidence
+	spawn  func(func())
+	span   time.Duration
+	mode   string
+	cancel context.CancelFunc
+	result chan *diagnose.Evidence // of the one that goes on
+	busy   bool
+	before listener.Row // when it began
+	passed int          // stalls that were not looked at
+}
+
+func newDiagnostician(env *environment, span time.Duration, mode string) *diagnostician {
+	return &diagnostician{gather: env.evidence, spawn: env.spawn, span: span, mode: mode, cancel: func() {}, result: make(chan *diagnose.Evidence, 1)}
+}
+
+// begin starts to gather, unless that goes on already.
+func (d *diagnostician) begin(s suspect, before listener.Row) bool {
+	if d.busy {
+		d.passed++
+		return false
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.busy, d.before, d.cancel = true, before, cancel
+	d.spawn(func() {
+		e, err := d.gather(ctx, s, d.span, d.mode)
+		if err != nil {
+			e = &diagnose.Evidence{Listener: s.address.String(), NetNS: s.netns, Inode: s.inode, Mode: d.mode,
+				Blind: []string{fmt.Sprintf("nothing could be gathered: %v", err)}}
+		}
+		d.result <- e
+	})
+	return true
+}
+
+// done gives the evidence when it is there; nil: not yet, or none was asked for.
+func (d *diagnostician) done() *diagnose.Evidence {
+	select {
+	case e := <-d.result:
+		d.busy = false
+		d.cancel()
+		return e
+	default:
+		return nil
+	}
+}
+
+// memberRow is the row of one listener: that of its own, if several share the
+// address.
+func memberRow(rows []listener.Row, inode uint32) (listener.Row, bool) {
+	for i := range rows {
+		if rows[i].Inode == inode && rows[i].Open > 0 {
+			return rows[i], true
+		}
+		for j := range rows[i].Members {
+			if rows[i].Members[j].Inode == inode {
+				return rows[i].Members[j], true
+			}
+		}
+	}
+	return listener.Row{}, false
+}
+
+// addEvents adds what the events of a mode tell of a queue since before.
+func addEvents(e *diagnose.Evidence, before, now *listener.Row, last ui.LastAccept, mode string) {
+	q := &e.Queue
+	q.Depth, q.Backlog = diagnose.Known(now.Depth), diagnose.Known(now.Backlog)
+	if oldest, known := now.Oldest(); known && now.Depth > 0 {
+		q.Oldest = diagnose.Known(oldest)
+	}
+	if last.Time != 0 {
+		q.LastPID, q.LastTID = diagnose.Known(int(last.PID)), diagnose.Known(int(last.TID))
+		q.SinceLast = diagnose.Known(time.Duration(max(0, now.Time-last.Time)))
+	}
+	accepted := listener.Grown(now.Accepted, before.Accepted)
+	if mode == restricted {
+		if accepted > 0 {
+			q.Accepting = diagnose.Known(true)
+		}
+		return
+	}
+	q.Accepted, q.Accepting = diagnose.Known(accepted), diagnose.Known(accepted > 0)
+	q.Refused = diagnose.Known(listener.Grown(now.Overflow(), before.Overflow()))
+	q.Dead = diagnose.Known(now.Unaccepted.Dead())
+	q.FailuresSeen = true
+	q.Failures = nil
+	for _, f := range now.AcceptErrors {
+		// Those before an accept that succeeded are over.
+		if f.Last > now.LastAccept || f.Last > before.Time {
+			q.Failures = append(q.Failures, diagnose.AcceptFailure{
+				Errno: event.ErrnoName(f.Errno), PID: int(f.PID), Comm: f.Comm.String(), Count: f.Count,
+			})
+		}
+	}
+}
+
+// noEvents are what mode diag leaves open.
+func noEvents(why string) []string {
+	return []string{
+		"mode diag: accepted connections, failed calls of accept() and who accepts are not seen, only looked for (" + why + ")",
+	}
+}
