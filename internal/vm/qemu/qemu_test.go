@@ -23,7 +23,7 @@ func TestCommandLine(t *testing.T) {
 		has, hasNot   string // in the arguments, joined by blanks
 		kernel, noArg string // in the kernel's
 	}{
-		{"plain", func(*Config) {}, "-machine q35 -cpu max -accel tcg,thread=multi -smp 2 -m 1024 -kernel /k/vmlinuz -initrd /tmp/initrd", "icount", "rdinit=/init console=ttyS0 panic=-1 oops=panic", "nokaslr"},
+		{"plain", func(*Config) {}, "-machine q35 -cpu max -accel tcg,thread=single -smp 2 -m 1024 -kernel /k/vmlinuz -initrd /tmp/initrd", "icount", "rdinit=/init console=ttyS0 panic=-1 oops=panic", "nokaslr"},
 		{"channel", func(*Config) {}, "-chardev socket,id=channel,fd=3 -device virtio-serial-pci -device virtserialport,chardev=channel,name=port", "kvm", "no_timer_check", "lockdown"},
 		{"icount", func(c *Config) { c.ICount = true }, "-icount shift=0,sleep=off -smp 1", "-smp 2", "nokaslr", "init=/x"},
 		{"append", func(c *Config) { c.Append = "lockdown=integrity  quiet" }, "-no-reboot", "lockdown=integrity  quiet", "lockdown=integrity quiet", "nokaslr"},
