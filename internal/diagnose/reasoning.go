@@ -55,7 +55,7 @@ func reason(e *Evidence) *reasoning {
 	if len(r.acceptors) == 0 || r.edge {
 		r.suspects = nil
 		for i := range r.doers {
-			if d := &r.doers[i]; !ofRuntime(d.thread.Comm) && !r.supervises(d) {
+			if d := &r.doers[i]; !ofRuntime(d.thread.Comm) && !r.supervises(d) && !r.monitors(d) {
 				r.suspects = append(r.suspects, d)
 			}
 		}
@@ -154,6 +154,11 @@ func (r *reasoning) supervises(d *doer) bool {
 	}
 	return slices.ContainsFunc(r.Processes, func(p Process) bool { return p.Parent == d.process.PID })
 }
+
+// monitors says that a thread is the one by which a runtime with tasks of its own
+// looks after the others: it naps while they run (sysmon, runtime/proc.go of Go),
+// which a task that sleeps does not do in the kernel.
+func (r *reasoning) monitors(d *doer) bool { return r.edge && d.does == asleep }
 
 // slowFrom is the age of a queue's head from which on something is wrong.
 const slowFrom = time.Second
