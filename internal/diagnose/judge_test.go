@@ -156,6 +156,11 @@ func cases() map[string]struct {
 			return of(1, 0, t)
 		}()), Disk, Medium},
 
+		"fsync again and again, and the CPU time that takes": {stalledWith(func() Process {
+			t := sees(1, Sight{Looks: 6, State: "R"}, Sight{Looks: 6, State: "D", Call: "fsync", Target: aFile})
+			t.Run, t.Delay = Known(912*time.Millisecond), Known(1493*time.Millisecond)
+			return of(1, 0, t)
+		}()), Disk, High},
 		"event loop computes":             {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level)), EventLoop, High},
 		"event loop downstream":           {stalledWith(watching(of(1, 0, sees(1, in("recvfrom", database)), sees(2, in("futex", condition))), level)), EventLoop, High},
 		"event loop in a loop of its own": {stalledWith(watching(of(1, 0, sees(1, in("epoll_wait", Target{Kind: KindEpoll, FD: 30})), sees(2, in("futex", condition))), level)), EventLoop, Medium},

@@ -91,7 +91,7 @@ func newDoer(e *Evidence, p *Process, t *Thread) doer {
 	blocked := 1 - d.wants()
 	switch {
 	case d.does == halted || !t.Run.known:
-	case d.wants() >= enoughCPU && d.late < starvedLate && blocked >= 2*d.busy && d.waits():
+	case d.wants() >= enoughCPU && d.late < starvedLate && blocked >= d.busy && d.waits():
 		// It blocks again and again; that it gets a CPU late each time is not why.
 		d.does, d.share, d.sight = mostly(t, holdsUp)
 	case d.wants() >= enoughCPU && d.late >= starvedFrom*d.busy:
