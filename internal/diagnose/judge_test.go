@@ -156,6 +156,11 @@ func cases() map[string]struct {
 			return of(1, 0, t)
 		}()), Disk, Medium},
 
+		"fsync again and again, and the CPU time that takes": {stalledWith(func() Process {
+			t := sees(1, Sight{Looks: 6, State: "R"}, Sight{Looks: 6, State: "D", Call: "fsync", Target: aFile})
+			t.Run, t.Delay = Known(912*time.Millisecond), Known(1493*time.Millisecond)
+			return of(1, 0, t)
+		}()), Disk, High},
 		"event loop computes":             {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level)), EventLoop, High},
 		"event loop downstream":           {stalledWith(watching(of(1, 0, sees(1, in("recvfrom", database)), sees(2, in("futex", condition))), level)), EventLoop, High},
 		"event loop in a loop of its own": {stalledWith(watching(of(1, 0, sees(1, in("epoll_wait", Target{Kind: KindEpoll, FD: 30})), sees(2, in("futex", condition))), level)), EventLoop, Medium},
@@ -164,8 +169,10 @@ func cases() map[string]struct {
 			e.Queue.LastTID = Known(2)
 		}), AcceptorParked, Medium},
 		"event loop waits for a thread, and another one reads": {stalledWith(watching(of(1, 0, sees(1, in("futex", condition)), sees(2, in("recvfrom", database))), level)), EventLoop, Medium},
-		"a task of a runtime computes":                         {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
-		"collector":                                            {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
+		"a task of a runtime computes, here and there": {stalledWith(watching(of(1, 0, computes(1, 1950*time.Millisecond, 200*time.Millisecond),
+			sees(2, in("nanosleep", Target{})), computes(3, 1850*time.Millisecond, 300*time.Millisecond)), edge)), CPU, Medium},
+		"a task of a runtime computes": {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
+		"collector":                    {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
 		"collector by its stacks": {stalledWith(func() Process {
 			t := computes(1, 3900*time.Millisecond, 0)
 			t.OnCPU = []Stack{{Count: 90, Frames: []Frame{{Function: "runtime.scanobject"}, {Function: "runtime.gcDrain"}}}, {Count: 10, Frames: []Frame{{Function: "main.serve"}}}}

@@ -55,7 +55,7 @@ func reason(e *Evidence) *reasoning {
 	if len(r.acceptors) == 0 || r.edge {
 		r.suspects = nil
 		for i := range r.doers {
-			if d := &r.doers[i]; !ofRuntime(d.thread.Comm) && !r.supervises(d) {
+			if d := &r.doers[i]; !ofRuntime(d.thread.Comm) && !r.supervises(d) && !r.monitors(d) {
 				r.suspects = append(r.suspects, d)
 			}
 		}
@@ -91,7 +91,7 @@ func newDoer(e *Evidence, p *Process, t *Thread) doer {
 	blocked := 1 - d.wants()
 	switch {
 	case d.does == halted || !t.Run.known:
-	case d.wants() >= enoughCPU && d.late < starvedLate && blocked >= 2*d.busy && d.waits():
+	case d.wants() >= enoughCPU && d.late < starvedLate && blocked >= d.busy && d.waits():
 		// It blocks again and again; that it gets a CPU late each time is not why.
 		d.does, d.share, d.sight = mostly(t, holdsUp)
 	case d.wants() >= enoughCPU && d.late >= starvedFrom*d.busy:
@@ -154,6 +154,11 @@ func (r *reasoning) supervises(d *doer) bool {
 	}
 	return slices.ContainsFunc(r.Processes, func(p Process) bool { return p.Parent == d.process.PID })
 }
+
+// monitors says that a thread is the one by which a runtime with tasks of its own
+// looks after the others: it naps while they run (sysmon, runtime/proc.go of Go),
+// which a task that sleeps does not do in the kernel.
+func (r *reasoning) monitors(d *doer) bool { return r.edge && d.does == asleep }
 
 // slowFrom is the age of a queue's head from which on something is wrong.
 const slowFrom = time.Second

@@ -10,7 +10,7 @@ func absenceRules() []Rule {
 }
 
 func judgeParked(r *reasoning) *Verdict {
-	if !r.stalled() || !r.edge || len(r.in(running, ready, halted)) > 0 {
+	if !r.stalled() || !r.edge || len(r.in(halted)) > 0 || len(r.computing()) > 0 {
 		return nil
 	}
 	p := &r.Processes[0]

@@ -150,16 +150,19 @@ func judgeCPU(r *reasoning) *Verdict {
 		return nil
 	}
 	in := append(r.in(running), r.in(ready)...)
+	if r.edge {
+		in = r.computing()
+	}
 	if len(in) == 0 {
 		return nil
 	}
 	d := in[0]
 	sure := r.sureOf(in)
 	switch {
+	case r.edge: // which task computes is not seen
+		sure = Medium
 	case d.does == ready: // it may have little to compute, and come to nothing
 		sure = min(sure, Medium)
-	case r.edge && len(in) == 1: // a runtime moves its tasks between threads
-		sure = Medium
 	}
 	return &Verdict{
 		Cause: CPU, Confidence: sure,
@@ -168,6 +171,24 @@ func judgeCPU(r *reasoning) *Verdict {
 		Refute:   "its CPU time does not grow while connections wait",
 		Do:       "find what it computes (`perf top -p`, a profiler of the language), and do it outside of the thread that accepts",
 	}
+}
+
+// computing are the threads on which the tasks of a runtime compute, which moves
+// one between several: those that use a CPU, if together they want enough of one.
+func (r *reasoning) computing() []*doer {
+	var list []*doer
+	all := 0.0
+	for _, d := range r.suspects {
+		if d.wants() >= 0.1 {
+			list = append(list, d)
+			all += d.wants()
+		}
+	}
+	if all < enoughCPU {
+		return nil
+	}
+	slices.SortFunc(list, func(a, b *doer) int { return int(1000 * (b.wants() - a.wants())) })
+	return list
 }
 
 // hotSpot names the function that the thread is mostly in: ", in parse()".
