@@ -112,7 +112,7 @@ test-kernels: build bin/places vm-needs test-flight stall-programs ## The probe 
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS),nginx,haproxy,redis-server,java --file $$($(GO) tool -n pprof):/bin/pprof \
 		-k $(EDGE_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
-	ACCEPTWATCH_MODES=$(PROGRAM_MODES),diag $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --cpus 1 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
+	ACCEPTWATCH_MODES=$(PROGRAM_MODES),diag $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
 		-k $(STALL_KERNELS) ./internal/kerneltest -- -run '$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=$(ARM64_MODES) $(VMRUN) test -k $(ARM64) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)'
 
@@ -125,8 +125,7 @@ test-flight: build vm-needs ## The flight recorder in a VM while the demo runs t
 
 TOOLS = nc,ss,python3
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
-# Servers that stop accepting, and why: see internal/kerneltest. On one CPU: with
-# two, an emulated 7.x crashes when the first CPU quota makes it patch itself.
+# Servers that stop accepting, and why: see internal/kerneltest.
 STALL_TESTS = TestServersThatStop|TestHealthyServers|TestTraceAndReportSayWhy
 STALL_TOOLS = java,node,sh,mount,unshare,taskset,chrt,sleep
 STALL_KERNELS ?= 6.1,7.x

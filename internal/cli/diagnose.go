@@ -175,7 +175,7 @@ func (a *app) examine(ctx context.Context, o *diagnoseOptions, src source, why s
 	all := make([]*diagnose.Evidence, len(suspects))
 	doctors := make([]*diagnostician, len(suspects))
 	for i, s := range suspects {
-		doctors[i] = newDiagnostician(&a.env, o.span, mode)
+		doctors[i] = newDiagnostician(&a.env, o.span, mode, mode != diagMode)
 		before, _ := memberRow(rows, s.inode)
 		doctors[i].begin(s, before)
 		defer func() { doctors[i].cancel() }()

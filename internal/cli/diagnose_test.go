@@ -32,7 +32,7 @@ func newWard() *ward {
 	}
 }
 
-func (w *ward) gather(_ context.Context, s suspect, _ time.Duration, mode string) (*diagnose.Evidence, error) {
+func (w *ward) gather(_ context.Context, s suspect, _ time.Duration, mode string, _ bool) (*diagnose.Evidence, error) {
 	w.asked = append(w.asked, s)
 	e := w.answer
 	e.Mode, w.mode = mode, mode

@@ -40,12 +40,13 @@ type suspect struct {
 }
 
 // gatherEvidence watches the processes that hold a socket for a span. It is
-// called from goroutines.
-type gatherEvidence func(ctx context.Context, s suspect, span time.Duration, mode string) (*diagnose.Evidence, error)
+// called from goroutines. With stacks it names functions too, where that is
+// possible, which costs the host more.
+type gatherEvidence func(ctx context.Context, s suspect, span time.Duration, mode string, stacks bool) (*diagnose.Evidence, error)
 
 // evidenceOf asks this host.
 func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
-	return func(ctx context.Context, s suspect, span time.Duration, mode string) (*diagnose.Evidence, error) {
+	return func(ctx context.Context, s suspect, span time.Duration, mode string, stacks bool) (*diagnose.Evidence, error) {
 		l := collect.Listener{Address: s.address, Inode: s.inode}
 		if s.netns != 0 && s.netns != own {
 			ns, err := namespace(s.netns)
@@ -58,7 +59,7 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 		if err != nil {
 			return nil, err
 		}
-		e, err := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities})
+		e, err := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities, Stacks: stacks})
 		if err != nil {
 			return nil, err
 		}
@@ -76,6 +77,7 @@ type diagnostician struct {
 	spawn  func(func())
 	span   time.Duration
 	mode   string
+	stacks bool
 	cancel context.CancelFunc
 	result chan *diagnose.Evidence // of the one that goes on
 	busy   bool
@@ -83,8 +85,8 @@ type diagnostician struct {
 	passed int          // stalls that were not looked at
 }
 
-func newDiagnostician(env *environment, span time.Duration, mode string) *diagnostician {
-	return &diagnostician{gather: env.evidence, spawn: env.spawn, span: span, mode: mode, cancel: func() {}, result: make(chan *diagnose.Evidence, 1)}
+func newDiagnostician(env *environment, span time.Duration, mode string, stacks bool) *diagnostician {
+	return &diagnostician{gather: env.evidence, spawn: env.spawn, span: span, mode: mode, stacks: stacks, cancel: func() {}, result: make(chan *diagnose.Evidence, 1)}
 }
 
 // begin starts to gather, unless that goes on already.
@@ -96,7 +98,7 @@ func (d *diagnostician) begin(s suspect, before listener.Row) bool {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.busy, d.before, d.cancel = true, before, cancel
 	d.spawn(func() {
-		e, err := d.gather(ctx, s, d.span, d.mode)
+		e, err := d.gather(ctx, s, d.span, d.mode, d.stacks)
 		if err != nil {
 			e = &diagnose.Evidence{Listener: s.address.String(), NetNS: s.netns, Inode: s.inode, Mode: d.mode,
 				Blind: []string{fmt.Sprintf("nothing could be gathered: %v", err)}}

@@ -61,7 +61,7 @@ func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *liv
 	l := &live{src: src, asked: make(map[uint32]bool), warned: make(map[string]bool)}
 	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, a.env.monotonic())
 	if a.env.evidence != nil && o.diagnosis != diagnosisOff {
-		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode())
+		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode(), o.diagnosis == diagnosisFull)
 		l.stalled = l.fellIll
 	}
 	return l

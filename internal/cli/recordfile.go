@@ -22,16 +22,15 @@ const stdName = "-"
 
 // Names of recording.Header.Settings.
 const (
-	settingFilter     = "filter"      // JSON of filter.Filter
-	settingStallAfter = "stall_after" // a Go duration
-	settingMinWait    = "min_wait"    // shorter waits were not recorded
-	settingKinds      = "events"      // the kinds that were recorded; missing: all
+	settingFilter  = "filter"   // JSON of filter.Filter
+	settingMinWait = "min_wait" // shorter waits were not recorded
+	settingKinds   = "events"   // the kinds that were recorded; missing: all
 )
 
 // headerOf is what a recording says of the run that made it.
 func headerOf(l *live, recorded sourceOptions) *recording.Header {
 	o := l.opt
-	settings := map[string]string{settingStallAfter: o.stallAfter.String()}
+	settings := map[string]string{recording.SettingStallAfter: o.stallAfter.String()}
 	if text, err := json.Marshal(&o.filter); err == nil {
 		settings[settingFilter] = string(text)
 	}
@@ -64,7 +63,7 @@ func settingsOf(h *recording.Header) (f filter.Filter, stallAfter time.Duration,
 			return f, stallAfter, fmt.Errorf("read the filter of the recording: %w", err)
 		}
 	}
-	if text := h.Settings[settingStallAfter]; text != "" {
+	if text := h.Settings[recording.SettingStallAfter]; text != "" {
 		if stallAfter, err = time.ParseDuration(text); err != nil || stallAfter <= 0 {
 			return f, stallAfter, fmt.Errorf("read the recording's time of a stall: %q is no time", text)
 		}

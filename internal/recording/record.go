@@ -134,6 +134,10 @@ type Header struct {
 // have: how much of the past was kept.
 const SettingFlight = "flight"
 
+// SettingStallAfter is the name of the setting that says from which length on a
+// stall counted, as a Go duration.
+const SettingStallAfter = "stall_after"
+
 // Partial says that the trace begins in the middle of what its samples count: it
 // is the dump of a flight recorder, or a later part of a rotated recording.
 func (h *Header) Partial() bool { return h.Settings[SettingFlight] != "" || h.Part > 1 }

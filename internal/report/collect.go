@@ -60,7 +60,7 @@ func newCollector(h *recording.Header, o Options) *collector {
 	c.report.StallAfter = o.StallAfter
 	if c.report.StallAfter <= 0 {
 		c.report.StallAfter = time.Second
-		if set, err := time.ParseDuration(c.report.Header.Settings["stall-after"]); err == nil && set > 0 {
+		if set, err := time.ParseDuration(c.report.Header.Settings[recording.SettingStallAfter]); err == nil && set > 0 {
 			c.report.StallAfter = set
 		}
 	}

@@ -30,7 +30,7 @@ var channelModules = []string{"virtio_pci", "virtio_console"}
 // defaultModules are loaded where a kernel has them: socket diagnostics, and
 // what tests build networks of.
 // Without the parameter, dummy makes a device when it is loaded.
-var defaultModules = []string{"tcp_diag", "mptcp_diag", "veth", "dummy numdummies=0", "sch_netem"}
+var defaultModules = []string{"tcp_diag", "mptcp_diag", "unix_diag", "veth", "dummy numdummies=0", "sch_netem"}
 
 // initPackage is the program that is init in the guest.
 const initPackage = "acceptwatch/cmd/vmrun"

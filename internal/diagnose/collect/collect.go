@@ -9,6 +9,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/owner"
+	"acceptwatch/internal/stacks"
 )
 
 // Options are the settings of a collection; zero values mean the defaults.
@@ -27,6 +29,9 @@ type Options struct {
 	MaxProcesses int           // default 64
 	Mode         string        // how the kernel is watched meanwhile
 	Identities   *owner.Identities
+	// Stacks are taken too, by eBPF, if that is possible: of the threads at the
+	// first look off the CPU, of all of them on it.
+	Stacks bool
 }
 
 func (o *Options) setDefaults() {
@@ -84,17 +89,18 @@ func Run(ctx context.Context, l Listener, holders []owner.Process, opt Options) 
 	c.lookAtGroups()
 
 	looks := looksIn(opt.Span)
-	for i := range looks {
-		if i > 0 && !sleep(ctx, begun.Add(opt.Span*time.Duration(i)/time.Duration(looks-1))) {
-			return nil, ctx.Err()
-		}
-		c.lookAtAll()
+	sampler, err := c.watch(ctx, e, begun, looks)
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range c.processes {
 		c.describe(p)
 		if c.still(p) {
 			e.Processes = append(e.Processes, p.finish())
 		}
+	}
+	if sampler != nil {
+		c.addStacks(sampler, e)
 	}
 	for path, group := range c.groups {
 		e.Cgroups = append(e.Cgroups, cgroupSince(c.cgroups.group(path, c.memberships[path]), group))
@@ -143,6 +149,25 @@ func monotonic() int64 {
 	// It cannot fail: the clock exists and the pointer is good.
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	return now.Nano()
+}
+
+// watch looks at the threads so many times in the span. The sampler of their
+// stacks, if there is one, is still at work.
+func (c *collector) watch(ctx context.Context, e *diagnose.Evidence, begun time.Time, looks int) (*stacks.Sampler, error) {
+	var sampler *stacks.Sampler
+	for i := range looks {
+		if i > 0 && !sleep(ctx, begun.Add(c.opt.Span*time.Duration(i)/time.Duration(looks-1))) {
+			if sampler != nil {
+				return nil, errors.Join(ctx.Err(), sampler.Close())
+			}
+			return nil, ctx.Err()
+		}
+		c.lookAtAll()
+		if i == 0 && c.opt.Stacks {
+			sampler = c.takeStacks(ctx, e)
+		}
+	}
+	return sampler, nil
 }
 
 func (c *collector) lookAtAll() {
