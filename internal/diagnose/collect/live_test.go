@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -111,8 +112,19 @@ func TestThisProcessIsSeen(t *testing.T) {
 		_ = unix.SetNonblock(descriptor, false)
 		_, _ = unix.Read(descriptor, make([]byte, 1))
 	})
-	polling := blockedIn(t, func() { _, _ = unix.Poll([]unix.PollFd{{Fd: int32(descriptor), Events: unix.POLLIN}}, -1) })
-	waiting := blockedIn(t, func() { _, _ = unix.EpollWait(ep, make([]unix.EpollEvent, 1), -1) })
+	// Signals of Go's runtime end these calls, and are not there to end them.
+	polling := blockedIn(t, func() {
+		again(func() error {
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(descriptor), Events: unix.POLLIN}}, -1)
+			return err
+		})
+	})
+	waiting := blockedIn(t, func() {
+		again(func() error {
+			_, err := unix.EpollWait(ep, make([]unix.EpollEvent, 1), -1)
+			return err
+		})
+	})
 	defer func() { // lets them all end
 		unix.Close(pipe[1])
 		conn, err := peer.Accept()
@@ -172,6 +184,12 @@ func TestThisProcessIsSeen(t *testing.T) {
 		if !found {
 			t.Errorf("the thread that %s was not seen so", want.what)
 		}
+	}
+}
+
+// again makes a call until no signal interrupts it.
+func again(call func() error) {
+	for errors.Is(call(), unix.EINTR) {
 	}
 }
 
