@@ -116,8 +116,7 @@ test-kernels: build bin/places vm-needs test-flight stall-programs ## The probe 
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS),nginx,haproxy,redis-server,java --file $$($(GO) tool -n pprof):/bin/pprof \
 		-k $(EDGE_KERNELS) ./internal/kerneltest -- -run '$(SERVER_TESTS)'
-	ACCEPTWATCH_MODES=$(PROGRAM_MODES),diag $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
-		-k $(STALL_KERNELS) ./internal/kerneltest -- -run '$(STALL_TESTS)'
+	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E_STALL) -k $(STALL_KERNELS) ./internal/kerneltest -- -run '$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=$(ARM64_MODES) $(VMRUN) test -k $(ARM64) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)'
 
 .PHONY: test-flight
@@ -137,6 +136,7 @@ CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnect
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
 STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
+E2E_STALL = $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall
 
 STALL = internal/kerneltest/testdata/stall
 STALL_BUILT = bin/stall
@@ -149,8 +149,9 @@ stall-programs: stall-needs ## Build the servers that stop accepting, for the te
 	@javac -d $(STALL_BUILT) $(STALL)/*.java
 
 .PHONY: soak
-soak: build vm-needs ## All tests on the kernels between; what must not grow: a million connections, 20,000 listeners, a thousand attaches; takes hours
+soak: build vm-needs stall-programs ## All tests on the kernels between; what must not grow: a million connections, 20,000 listeners, a thousand attaches; takes hours
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
+	ACCEPTWATCH_MODES=restricted,diag $(E2E_STALL) -k $(STALL_KERNELS) ./internal/kerneltest -- -run '$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=$(MODES) ACCEPTWATCH_SOAK=$(SOAK) $(VMRUN) test -k $(KERNELS) --tags soak --timeout 10h ./internal/probe -- \
 		-run 'TestAttachingA|TestTwentyThousand|TestAMillion' -timeout 10h
 
