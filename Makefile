@@ -188,7 +188,7 @@ race-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev
 
 stall-needs:
-	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless
+	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless node=nodejs
 
 unit-needs:
 	@.ci/need zstd=zstd
