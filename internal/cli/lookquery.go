@@ -9,6 +9,12 @@ import (
 // with each of them.
 const mostPorts = 64
 
+// queuedStates are those of what may be queued.
+var queuedStates = sockdiag.States(sockdiag.Established, sockdiag.CloseWait, sockdiag.SynRecv)
+
+// listenQuery selects listeners.
+var listenQuery = sockdiag.Query{States: sockdiag.States(sockdiag.Listen)}
+
 // contentQueries select what may be queued, and what is held in CLOSE_WAIT: each
 // socket once. Where nothing is queued, ESTABLISHED need not be listed.
 func contentQueries(listeners []hostSocket) []sockdiag.Query {
@@ -23,14 +29,13 @@ func contentQueries(listeners []hostSocket) []sockdiag.Query {
 			idle[port] = true
 		}
 	}
-	all := sockdiag.States(sockdiag.Established, sockdiag.CloseWait, sockdiag.SynRecv)
 	switch {
 	case len(busy) == 0:
 		return []sockdiag.Query{heldQuery(listeners)}
 	case len(busy)+len(idle) > mostPorts:
-		return []sockdiag.Query{{States: all, Ext: sockdiag.ExtInfo}}
+		return []sockdiag.Query{{States: queuedStates, Ext: sockdiag.ExtInfo}}
 	}
-	queries := []sockdiag.Query{{States: all, Ext: sockdiag.ExtInfo, Ports: portRanges(busy)}}
+	queries := []sockdiag.Query{{States: queuedStates, Ext: sockdiag.ExtInfo, Ports: portRanges(busy)}}
 	if len(idle) > 0 {
 		queries = append(queries, sockdiag.Query{
 			States: sockdiag.States(sockdiag.CloseWait), Ext: sockdiag.ExtInfo, Ports: portRanges(idle)})
@@ -66,6 +71,9 @@ func queuedEvent(s *hostSocket, at int64) event.Event {
 		Ifindex: s.Ifindex, Family: s.Family, State: event.State(s.State), Cookie: s.Cookie,
 	}
 	e.Unread, _ = s.UnreadBytes()
+	if s.MPTCP {
+		e.Flags |= event.MPTCP
+	}
 	if s.HasInfo && s.State != sockdiag.SynRecv { // whose clock has not started
 		e.Queued = at - int64(s.LastDataSent)
 	}

@@ -31,6 +31,11 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 	}
 	all := g.listeners(rows)
 	g.held(ctx, f.look.Table(), all)
+	for i := range all {
+		if f.unlisted[all[i].Key.NetNS] { // some were not seen, or none
+			all[i].HeldKnown, all[i].Held = false, nil
+		}
+	}
 	s := &seen{mode: f.mode, losses: f.losses, notes: append(f.notes, g.notes(all)...)}
 	if l.opt.cgroups != nil && !slices.ContainsFunc(f.listeners, func(s hostSocket) bool { return s.CgroupID != 0 }) && len(f.listeners) > 0 {
 		s.notes = append(s.notes, "no listener is known to be of the cgroup: this kernel does not tell of which a socket is; choose by --port, --pid or --comm")
@@ -39,9 +44,11 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 		s.losses = append(s.losses, listener.Loss{What: "unplaced", Count: uint64(f.look.Unplaced),
 			Text: "queued connections were listed whose listener was opened or closed meanwhile"})
 	}
+	places := l.opt.filter
+	places.Ports = nil // of listeners: a connection that was steered to one came to another
 	for _, one := range all {
 		q := byKey[one.Key]
-		q.Connections = slices.DeleteFunc(q.Connections, func(e event.Event) bool { return !l.opt.filter.Match(e.NetNS, e.Local) })
+		q.Connections = slices.DeleteFunc(q.Connections, func(e event.Event) bool { return !places.Match(e.NetNS, e.Local) })
 		s.queues = append(s.queues, ui.Queue{Listener: one, Look: q})
 	}
 	// Those with nothing queued come last; of them, those that leak the most come

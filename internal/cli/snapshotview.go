@@ -93,7 +93,12 @@ func (v *lookJSON) show(s *seen) error {
 		for _, h := range q.Held {
 			record.Held = append(record.Held, export.Held(h))
 		}
-		*total.HeldCloseWait += q.HeldSockets()
+		if !q.HeldKnown {
+			total.HeldCloseWait = nil
+		}
+		if total.HeldCloseWait != nil {
+			*total.HeldCloseWait += q.HeldSockets()
+		}
 		v.buf = export.AppendListener(v.buf, &record)
 		for j := range q.Look.Connections {
 			v.buf = export.AppendConnection(v.buf, &q.Look.Connections[j], q.Look, s.at)

@@ -105,9 +105,12 @@
 //	time                 of the look
 //	listeners            how many share the address, if several do
 //	close_derived        true: CLOSE of unaccepted is not counted, but what is in
-//	                     the queue and was not listed (mode diag)
-//	not_looked_at        entries of a state that is not known; of unaccepted, only
-//	                     CLOSE_WAIT is then told, as far as it was listed
+//	                     the queue and was not listed (mode diag), nor when it was
+//	                     listed again and was the same
+//	not_looked_at        entries of a state that is not known: of MPTCP, or of a
+//	                     queue that moved, or to which connections may have been
+//	                     steered from another port; of unaccepted, only CLOSE_WAIT
+//	                     is then told, as far as it was listed
 //	excess               connections that were listed without a process and are not
 //	                     in the queue: just accepted, or MPTCP
 //	ages                 [{"below_ns", "count"}] entries by how long they have
@@ -133,7 +136,7 @@
 //
 // The summary has time, mode (walk or diag), duration_ns (that the look took),
 // listeners, depth (of all), dead (of these, known to be in CLOSE_WAIT or CLOSE),
-// held_close_wait, losses.
+// held_close_wait (left out if it is not known of all), losses.
 //
 // # Tables
 //

@@ -21,8 +21,9 @@ type Queue struct {
 	listener.Row
 
 	// Derived says that Unaccepted.Close is not counted: it is the depth less
-	// what was listed, since sock_diag lists no socket in CLOSE.
+	// what was listed, twice the same, since sock_diag lists no socket in CLOSE.
 	Derived bool
+	Hidden  Hidden // why Unaccepted.NotLooked were not looked at
 	// Excess are connections that were listed and are not in the queue: they
 	// were accepted meanwhile, or are of MPTCP on a kernel that does not say so.
 	Excess     uint32
@@ -69,6 +70,7 @@ type Look struct {
 	opt    Options
 	table  *listener.Table
 	queues map[listener.Key]*queue
+	second secondLook
 	// Unplaced are entries whose listener is not known: it was closed while
 	// one looked, or opened.
 	Unplaced int
@@ -84,7 +86,11 @@ type queue struct {
 	dropsKnown bool
 	again      uint32 // depth at the second look
 	looked     bool   // there was one
+	third      uint32 // depth after a second listing
+	confirmed  bool   // there was one
 	mayBe      uint32 // MPTCP subflows, each of them queued or accepted
+
+	listed, relisted listing
 
 	entries     uint32
 	oldest      event.Event // the first of a walk, or that which was queued first; Kind 0: none
@@ -94,7 +100,12 @@ type queue struct {
 
 // New is an empty Look.
 func New(o Options) *Look {
-	return &Look{opt: o, table: listener.New(listener.Options{}), queues: make(map[listener.Key]*queue)}
+	return &Look{
+		opt: o, table: listener.New(listener.Options{}), queues: make(map[listener.Key]*queue),
+		second: secondLook{
+			strays: make(map[where]struct{}), all: listener.New(listener.Options{}), unlisted: make(map[uint32]bool),
+		},
+	}
 }
 
 // Table places sockets: it knows the listeners.
@@ -111,8 +122,7 @@ func (l *Look) Drops(e *event.Event, drops uint32) {
 	}
 }
 
-// Again takes the depth of a listener, after its entries were listed. What was
-// not in the queue both times cannot be told from what is in CLOSE.
+// Again takes the depth of a listener, after its entries were listed.
 func (l *Look) Again(e *event.Event) {
 	if q := l.at(e); q != nil {
 		q.again += e.Depth
@@ -136,6 +146,9 @@ func (l *Look) Queued(e *event.Event) {
 		return
 	}
 	q.entries++
+	if !l.opt.Walked {
+		q.listed.add(e)
+	}
 	q.unread += uint64(e.Unread)
 	switch e.State {
 	case event.CloseWaited:
@@ -178,6 +191,7 @@ func (l *Look) at(e *event.Event) *queue {
 // Queues are all that were found, the worst first, by address. It ends the look.
 func (l *Look) Queues() []*Queue {
 	rows := l.table.Rows()
+	steered := l.second.steered()
 	all := make([]*Queue, 0, len(rows))
 	for i := range rows {
 		if rows[i].Open == 0 {
@@ -187,18 +201,25 @@ func (l *Look) Queues() []*Queue {
 		if q == nil {
 			q = &queue{}
 		}
-		all = append(all, l.finish(rows[i], q))
+		all = append(all, l.finish(rows[i], q, steered))
 	}
 	slices.SortFunc(all, Worse)
 	return all
 }
 
-func (l *Look) finish(row listener.Row, q *queue) *Queue {
-	least, most := row.Depth, row.Depth
-	if q.looked && !l.opt.Walked { // entries may have come and gone meanwhile
+// depth is how many were queued, of what was read before and after they were
+// listed, and how many these are.
+func (q *queue) depth(before uint32, walked bool) uint32 {
+	least, most := before, before
+	if q.looked && !walked { // entries may have come and gone meanwhile
 		least, most = min(least, q.again), max(most, q.again)
 	}
-	row.Depth = min(max(least, q.entries), most)
+	return min(max(least, q.entries), most)
+}
+
+func (l *Look) finish(row listener.Row, q *queue, steered map[uint32]bool) *Queue {
+	why := l.hidden(&row, q, steered)
+	row.Depth = q.depth(row.Depth, l.opt.Walked)
 	listed := min(q.entries, row.Depth)
 	hidden := row.Depth - listed
 	row.Unaccepted = listener.Unaccepted{
@@ -210,10 +231,11 @@ func (l *Look) finish(row listener.Row, q *queue) *Queue {
 		Connections: q.connections,
 	}
 	switch {
-	case l.opt.Walked, q.mayBe > 0:
-		row.Unaccepted.NotLooked = hidden
+	case hidden == 0:
+	case why != NoneHidden:
+		row.Unaccepted.NotLooked, out.Hidden = hidden, why
 	default:
-		row.Unaccepted.Close, out.Derived = hidden, hidden > 0
+		row.Unaccepted.Close, out.Derived = hidden, true
 	}
 	if row.OldestQueued = q.oldest.Queued; row.OldestQueued != 0 {
 		row.Time = q.oldest.Time

@@ -140,11 +140,7 @@ func (p *Printer) queue(q *Queue, s *Snapshot) {
 		p.row(problem, Count(u.Close), "CLOSE", about)
 	}
 	if u.NotLooked > 0 {
-		about := "of a state and an age that are not known"
-		if s.Mode == "diag" {
-			about = "of MPTCP clients, or reset: sock_diag does not tell which"
-		}
-		p.row(slow, Count(u.NotLooked), "not listed", about)
+		p.row(slow, Count(u.NotLooked), "not listed", hiddenWords(look.Hidden))
 	}
 	if look.Excess > 0 {
 		p.row(slow, Count(look.Excess), "in excess", "listed without a process and not in the queue: just accepted, or MPTCP")

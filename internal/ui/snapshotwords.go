@@ -105,3 +105,19 @@ func short(d time.Duration) string {
 	}
 	return text
 }
+
+// hiddenWords are why the state of entries is not known.
+func hiddenWords(h snapshot.Hidden) string {
+	switch h {
+	case snapshot.Moving:
+		return "reset, or came and went meanwhile"
+	case snapshot.Multipath:
+		return "of MPTCP clients, or reset: sock_diag does not tell which"
+	case snapshot.Steered:
+		return "reset, or steered here from another address or port: connections wait of which the listener is not known"
+	case snapshot.Unlisted:
+		return "the sockets of their network namespace could not be listed"
+	default:
+		return "of a state and an age that are not known"
+	}
+}
