@@ -208,10 +208,13 @@ func (l *Look) Queues() []*Queue {
 }
 
 // depth is how many were queued, of what was read before and after they were
-// listed, and how many these are.
+// listed, and how many these are. What comes while a queue is walked is in it.
 func (q *queue) depth(before uint32, walked bool) uint32 {
+	if walked {
+		return max(before, q.entries)
+	}
 	least, most := before, before
-	if q.looked && !walked { // entries may have come and gone meanwhile
+	if q.looked { // entries may have come and gone meanwhile
 		least, most = min(least, q.again), max(most, q.again)
 	}
 	return min(max(least, q.entries), most)

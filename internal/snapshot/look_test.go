@@ -68,6 +68,7 @@ func TestDepthsAndStates(t *testing.T) {
 		{"MPTCP may be what is not listed", false, 3, 3, []event.State{est}, 4,
 			counts{Depth: 3, Established: 1, NotLooked: 2, AgeUnknown: 2}},
 		{"a walk sees CLOSE", true, 3, 0, []event.State{est, cl, cw}, 0, counts{Depth: 3, Established: 1, CloseWait: 1, Close: 1}},
+		{"more come while one walks", true, 1, 0, []event.State{est, cl, cw}, 0, counts{Depth: 3, Established: 1, CloseWait: 1, Close: 1}},
 		{"a walk that was cut", true, 5, 0, []event.State{est, cl, cw}, 0,
 			counts{Depth: 5, Established: 1, CloseWait: 1, Close: 1, NotLooked: 2, AgeUnknown: 2}},
 	} {

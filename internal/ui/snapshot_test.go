@@ -75,6 +75,16 @@ func TestSnapshotAsText(t *testing.T) {
 	}
 }
 
+// What was accepted while one looked is listed, and not of those that are queued.
+func TestNoMoreHaveGoneThanAreQueued(t *testing.T) {
+	columns, now := 0, wall(0)
+	p := printerAt(&bytes.Buffer{}, &columns, &now)
+	q := Queue{Listener: Listener{Row: listener.Row{Depth: 3, Unaccepted: listener.Unaccepted{CloseWait: 5}}}, Look: &snapshot.Queue{Excess: 2}}
+	if got, want := p.meaning(&q, now), "3 of 3 queued clients have already hung up"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // A look takes the place of the one before, and no more than the screen has.
 func TestScreen(t *testing.T) {
 	var out bytes.Buffer

@@ -20,6 +20,7 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 		return ""
 	}
 	var parts []string
+	dead, closeWait := min(u.Dead(), q.Depth), min(u.CloseWait, q.Depth) // what was just accepted is listed too
 	client := func(n uint32) string { return Plural(n, "queued client") }
 	switch {
 	case u.Dead() == 0 && u.NotLooked > 0:
@@ -31,12 +32,12 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 		}
 		parts = append(parts, client(q.Depth)+verb)
 	case u.Close == 0:
-		parts = append(parts, Count(u.CloseWait)+" of "+client(q.Depth)+has(u.CloseWait)+" already hung up")
+		parts = append(parts, Count(closeWait)+" of "+client(q.Depth)+has(closeWait)+" already hung up")
 	case u.CloseWait == 0:
 		parts = append(parts, Count(u.Close)+" of "+client(q.Depth)+has(u.Close)+" already reset the connection")
 	default:
 		parts = append(parts, fmt.Sprintf("%s of %s have already gone (%s hung up, %s reset)",
-			Count(u.Dead()), client(q.Depth), Count(u.CloseWait), Count(u.Close)))
+			Count(dead), client(q.Depth), Count(closeWait), Count(u.Close)))
 	}
 	age, known := q.Oldest()
 	if known {
