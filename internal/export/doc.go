@@ -123,8 +123,10 @@
 //	                     client sends again counts again
 //	none_accepted_since  a time since which it is known that nothing has been
 //	                     accepted; what is left out says nothing
-//	accepted_at_most     how many can have been accepted since the oldest entry was
-//	                     queued
+//	accepted_at_most     how many can have been accepted since
+//	                     accepted_at_most_since; both are wrong by what moves
+//	                     between listeners (net.ipv4.tcp_migrate_req), as is
+//	                     none_accepted_since
 //
 // and in held silent_ns, since when nothing has come from the client of these
 // that was heard longest ago. In mode diag ages are as exact as the kernel's tick

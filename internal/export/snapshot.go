@@ -27,6 +27,7 @@ type queueRecord struct {
 	Dropped      *uint64     `json:"dropped,omitempty"`
 	NoneAccepted *time.Time  `json:"none_accepted_since,omitempty"`
 	AtMost       *uint32     `json:"accepted_at_most,omitempty"`
+	AtMostSince  *time.Time  `json:"accepted_at_most_since,omitempty"`
 }
 
 type ageRecord struct {
@@ -59,7 +60,8 @@ func (s *Snapshot) fill(record *listenerRecord) {
 		more.NoneAccepted = &since
 	}
 	if q.Accepts.Known {
-		more.AtMost = &q.Accepts.AtMost
+		since := s.Wall(q.Accepts.Since).UTC()
+		more.AtMost, more.AtMostSince = &q.Accepts.AtMost, &since
 	}
 	record.queueRecord = more
 }

@@ -67,6 +67,7 @@ func TestSnapshotTellsWhatTheOthersTell(t *testing.T) {
 	var all []*dialed
 	states := []string{"ESTABLISHED", "CLOSE_WAIT", "CLOSE", "ESTABLISHED", "CLOSE_WAIT", "CLOSE"}
 	for _, state := range states {
+		time.Sleep(5 * time.Millisecond) // so that each counted those before it
 		d := dial(t, l.addr)
 		all = append(all, d)
 		switch state {

@@ -40,21 +40,6 @@ type Queue struct {
 	Connections []event.Event // oldest first; only if Options.Connections
 }
 
-// Accepts is what a queue proves of accept(), which takes the oldest entry:
-// while that stays, nothing is accepted. It is not known of several listeners
-// that share an address, and wrong by what a connection was queued elsewhere
-// before it moved here (net.ipv4.tcp_migrate_req).
-type Accepts struct {
-	// NoneSince is a time, in ns, since which nothing has been accepted: the
-	// queue was empty when its oldest entry came, or an earlier look found the
-	// same one. 0: not known.
-	NoneSince int64
-	// AtMost is how many connections can have been accepted since the oldest
-	// entry was queued: those that were before it. Known says whether it is.
-	AtMost uint32
-	Known  bool
-}
-
 // Options say what to keep.
 type Options struct {
 	// Walked says that the entries come from walks of the queues: in order, and
@@ -95,6 +80,7 @@ type queue struct {
 	entries     uint32
 	oldest      event.Event // the first of a walk, or that which was queued first; Kind 0: none
 	heads       heads
+	proof       proof
 	connections []event.Event
 }
 
@@ -146,7 +132,9 @@ func (l *Look) Queued(e *event.Event) {
 		return
 	}
 	q.entries++
-	if !l.opt.Walked {
+	if l.opt.Walked {
+		q.proof.add(e)
+	} else {
 		q.listed.add(e)
 	}
 	q.unread += uint64(e.Unread)
@@ -246,11 +234,8 @@ func (l *Look) finish(row listener.Row, q *queue, steered map[uint32]bool) *Queu
 	slices.SortStableFunc(out.Connections, func(a, b event.Event) int {
 		return cmp.Compare(uint64(a.Queued)-1, uint64(b.Queued)-1) // not known: last
 	})
-	if l.opt.Walked && row.Open == 1 && q.oldest.Queued != 0 {
-		out.Accepts = Accepts{AtMost: q.oldest.DepthAtEntry, Known: true}
-		if q.oldest.DepthAtEntry == 0 {
-			out.Accepts.NoneSince = q.oldest.Queued
-		}
+	if l.opt.Walked && row.Open == 1 {
+		out.Accepts = q.proof.accepts
 	}
 	if l.opt.Before != nil && row.Open == 1 {
 		since := l.opt.Before.compare(row.Key, &q.heads, l.opt.Walked || hidden == 0, row.Time)

@@ -213,25 +213,40 @@ func TestListenersThatShareAnAddress(t *testing.T) {
 	}
 }
 
-func TestWhatTheHeadOfAQueueProves(t *testing.T) {
-	for _, test := range []struct {
-		name         string
-		walked       bool
-		age          time.Duration
+func TestWhatAQueueProvesOfAccept(t *testing.T) {
+	type entry struct {
+		ago          time.Duration // negative: not known
 		depthAtEntry uint32
-		want         Accepts
+	}
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		name    string
+		walked  bool
+		entries []entry
+		want    Accepts
 	}{
-		{"it came to an empty queue", true, 41 * time.Second, 0, Accepts{NoneSince: now - 41*second, Known: true}},
-		{"others were before it", true, 41 * time.Second, 7, Accepts{AtMost: 7, Known: true}},
-		{"it is not ESTABLISHED yet", true, -1, 0, Accepts{}},
-		{"sock_diag does not know the head", false, 41 * time.Second, 0, Accepts{}},
+		{"a head alone may have come with another", true, []entry{{41 * time.Second, 0}}, Accepts{}},
+		{"one that counted those before it", true, []entry{{41 * time.Second, 0}, {40 * time.Second, 1}, {9 * time.Second, 2}},
+			Accepts{NoneSince: now - 40*second, Since: now - 40*second, Known: true}},
+		{"of two at once none counted the other", true, []entry{{41 * time.Second, 0}, {41*time.Second - ms/2, 1}}, Accepts{}},
+		{"a later one did", true, []entry{{41 * time.Second, 0}, {41*time.Second - ms/2, 0}, {41*time.Second - 2*ms, 2}},
+			Accepts{NoneSince: now - 41*second + 2*int64(ms), Since: now - 41*second + 2*int64(ms), Known: true}},
+		{"others were there", true, []entry{{41 * time.Second, 7}, {40 * time.Second, 5}, {39 * time.Second, 3}},
+			Accepts{AtMost: 4, Since: now - 40*second, Known: true}},
+		{"until they were accepted", true, []entry{{41 * time.Second, 7}, {40 * time.Second, 5}, {39 * time.Second, 2}},
+			Accepts{AtMost: 4, Since: now - 40*second, NoneSince: now - 39*second, Known: true}},
+		{"it counted fewer than are before it", true, []entry{{41 * time.Second, 0}, {40 * time.Second, 0}}, Accepts{}},
+		{"when the one before came is not known", true, []entry{{-1, 0}, {40 * time.Second, 1}}, Accepts{}},
+		{"when it came is not known", true, []entry{{41 * time.Second, 0}, {-1, 1}}, Accepts{}},
+		{"sock_diag does not know the order", false, []entry{{41 * time.Second, 0}, {40 * time.Second, 1}}, Accepts{}},
 	} {
 		l := New(Options{Walked: test.walked})
 		l.Listener(listening(1, "127.0.0.1:80", 2, 8))
-		head := queued("127.0.0.1:80", 1, est, test.age)
-		head.ListenerID, head.DepthAtEntry = 1, test.depthAtEntry
-		l.Queued(head)
-		l.Queued(queued("127.0.0.1:80", 2, est, time.Second))
+		for i, one := range test.entries {
+			e := queued("127.0.0.1:80", uint16(i+1), est, one.ago)
+			e.ListenerID, e.DepthAtEntry = 1, one.depthAtEntry
+			l.Queued(e)
+		}
 		if got := l.Queues()[0].Accepts; got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}

@@ -46,7 +46,7 @@ func sampleSnapshot() *Snapshot {
 		Unaccepted: listener.Unaccepted{Established: 129, SynRecv: 1, Ages: listener.Ages{0, 0, 0, 129, 0, 0}}}, AgeUnknown: 1})
 	slow := queue("127.0.0.1:7000", snapshot.Queue{Row: listener.Row{Depth: 4, Backlog: 8, OldestQueued: 88 * second,
 		Unaccepted: listener.Unaccepted{Established: 1, NotLooked: 3, Ages: listener.Ages{0, 0, 0, 0, 1, 0}}},
-		AgeUnknown: 3, Hidden: snapshot.Multipath, Excess: 1, Accepts: snapshot.Accepts{AtMost: 1, Known: true}})
+		AgeUnknown: 3, Hidden: snapshot.Multipath, Excess: 1, Accepts: snapshot.Accepts{AtMost: 1, Since: 88 * second, Known: true}})
 	return &Snapshot{
 		Mode: "diag", Filter: "everything", NetNS: 1, At: wall(100 * second), Took: 12 * time.Millisecond, Connections: true,
 		Queues: []Queue{incident, group, slow, leak,

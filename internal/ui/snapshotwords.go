@@ -49,7 +49,7 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 			parts = append(parts, "nothing has been accepted since "+moment(p.wall(accepts.NoneSince), at))
 		case accepts.Known:
 			parts = append(parts, "at most "+Plural(accepts.AtMost, "connection")+has(accepts.AtMost)+
-				" been accepted since "+moment(p.wall(q.OldestQueued), at))
+				" been accepted since "+moment(p.wall(accepts.Since), at))
 		}
 	}
 	switch _, several := look.Fullest(); {
