@@ -210,6 +210,7 @@ func (q *queue) depth(before uint32, walked bool) uint32 {
 
 func (l *Look) finish(row listener.Row, q *queue, steered map[uint32]bool) *Queue {
 	why := l.hidden(&row, q, steered)
+	sure := l.opt.Walked || q.looked && row.Depth == q.entries && q.again == q.entries
 	row.Depth = q.depth(row.Depth, l.opt.Walked)
 	listed := min(q.entries, row.Depth)
 	hidden := row.Depth - listed
@@ -237,8 +238,8 @@ func (l *Look) finish(row listener.Row, q *queue, steered map[uint32]bool) *Queu
 	if l.opt.Walked && row.Open == 1 {
 		out.Accepts = q.proof.accepts
 	}
-	if l.opt.Before != nil && row.Open == 1 {
-		since := l.opt.Before.compare(row.Key, &q.heads, l.opt.Walked || hidden == 0, row.Time)
+	if l.opt.Before != nil && row.Open == 1 && row.Depth > 0 && (l.opt.Walked || q.again >= q.entries) {
+		since := l.opt.Before.compare(row.Key, &q.heads, sure, row.Time)
 		if since != 0 && (out.Accepts.NoneSince == 0 || since < out.Accepts.NoneSince) {
 			out.Accepts.NoneSince = since
 		}
