@@ -10,6 +10,7 @@ import (
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/probe"
 	"acceptwatch/internal/snapshot"
 	"acceptwatch/internal/sockdiag"
 )
@@ -221,10 +222,11 @@ func (l *looker) byWalk(f *found, options snapshot.Options) error {
 		cut = cut || e.Flags&event.WalkCut != 0
 		f.look.Listener(e)
 	})
+	cut = cut || slices.ContainsFunc(losses, func(l listener.Loss) bool { return l.What != probe.BlindNamespaces })
 	switch f.losses = losses; {
 	case err != nil:
 		return err
-	case (cut || len(losses) > 0) && l.opt.mode != modeWalk:
+	case cut && l.opt.mode != modeWalk:
 		return errWalkCut
 	}
 	f.drops()
@@ -240,7 +242,9 @@ func (l *looker) makeRoom(entries, listeners int) error {
 		return l.refused
 	}
 	if l.walk != nil {
-		entries *= 2 // it grows
+		if entries <= probe.MostWalked {
+			entries = min(2*entries, probe.MostWalked) // it grows
+		}
 		if err := l.walk.Close(); err != nil {
 			return err
 		}
@@ -249,8 +253,11 @@ func (l *looker) makeRoom(entries, listeners int) error {
 	// Where a listener is bound says little of its connections: those of others
 	// are needed to tell whose they are.
 	places := filter.Filter{Ports: l.opt.filter.Ports, NetNS: l.opt.filter.NetNS}
-	l.walk, l.refused = l.app.openWalk(places, max(entries, 1024), listeners)
-	return l.refused
+	var err error
+	if l.walk, err = l.app.openWalk(places, max(entries, 1024), listeners); err != nil && !errors.Is(err, probe.ErrTooMany) {
+		l.refused = err
+	}
+	return err
 }
 
 // drops tells the look what each listener dropped.

@@ -17,6 +17,7 @@ import (
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/netns"
 	"acceptwatch/internal/owner"
+	"acceptwatch/internal/probe"
 	"acceptwatch/internal/sockdiag"
 )
 
@@ -161,6 +162,48 @@ func TestWalkThatDidNotSeeAllIsNotTakenForAll(t *testing.T) {
 	out, _, _ = runSnapshot(t, k, nil, "--mode", "walk")
 	if !strings.Contains(out, "mode walk") || !strings.Contains(out, "lost: 1 entries found no room") {
 		t.Errorf("%s", out)
+	}
+}
+
+// A network namespace that cannot be entered is missing, and queues are not too
+// long for that.
+func TestWalkGoesOnWithoutANamespace(t *testing.T) {
+	k := stuckKernel()
+	k.losses = []listener.Loss{{What: probe.BlindNamespaces, Text: "network namespaces could not be walked", Count: 1}}
+	out, _, _ := runSnapshot(t, k, nil)
+	if !strings.Contains(out, "mode walk: the queues were walked, not all was seen") || !strings.Contains(out, "lost: 1 network namespaces") {
+		t.Errorf("%s", out)
+	}
+}
+
+// Too long to be walked is what queues are for a while.
+func TestWalkIsTriedAgainWhenQueuesAreShorter(t *testing.T) {
+	for _, test := range []struct {
+		asked, want []int // for so many entries it is opened
+	}{
+		{[]int{10, 200_000}, []int{1024, probe.MostWalked}},
+		{[]int{probe.MostWalked + 1, 2000, 10}, []int{probe.MostWalked + 1, 2000}},
+		{[]int{10, probe.MostWalked + 1, 2000}, []int{1024, probe.MostWalked + 1, 2000}},
+	} {
+		var opened []int
+		closed := 0
+		a := fakeApp(stuckKernel(), nil)
+		a.openWalk = func(_ filter.Filter, entries, _ int) (walk, error) {
+			opened = append(opened, entries)
+			if entries > probe.MostWalked {
+				return nil, probe.ErrTooMany
+			}
+			return &roomyWalk{entries: entries, closed: &closed}, nil
+		}
+		l := newLooker(a, &snapshotOptions{})
+		for _, entries := range test.asked {
+			if err := l.makeRoom(entries, 1); (err != nil) != (entries > probe.MostWalked) {
+				t.Errorf("%v: %d entries: %v", test.asked, entries, err)
+			}
+		}
+		if !slices.Equal(opened, test.want) {
+			t.Errorf("%v: opened for %v, want %v", test.asked, opened, test.want)
+		}
 	}
 }
 
