@@ -32,8 +32,13 @@ func contentQueries(listeners []hostSocket) []sockdiag.Query {
 	switch {
 	case len(busy) == 0:
 		return []sockdiag.Query{heldQuery(listeners)}
-	case len(busy)+len(idle) > mostPorts:
+	case len(busy) > mostPorts:
 		return []sockdiag.Query{{States: queuedStates, Ext: sockdiag.ExtInfo}}
+	case len(idle) > mostPorts: // those of CLOSE_WAIT are few
+		return []sockdiag.Query{
+			{States: queuedStates &^ sockdiag.States(sockdiag.CloseWait), Ext: sockdiag.ExtInfo, Ports: portRanges(busy)},
+			heldQuery(listeners),
+		}
 	}
 	queries := []sockdiag.Query{{States: queuedStates, Ext: sockdiag.ExtInfo, Ports: portRanges(busy)}}
 	if len(idle) > 0 {

@@ -157,11 +157,12 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 		if condition := o.met(seen); condition != "" {
 			return &failOnError{condition}
 		}
-		next := began + int64(o.watch)
+		now := a.env.monotonic()
+		next := max(began+int64(o.watch), now+(now-began)) // looking takes no more than half of a processor
 		if o.watch == 0 || o.duration > 0 && next > start+int64(o.duration) {
 			return nil
 		}
-		if !a.env.pause(ctx, time.Duration(next-a.env.monotonic())) || readerGone(a.Out) {
+		if !a.env.pause(ctx, time.Duration(next-now)) || readerGone(a.Out) {
 			return nil
 		}
 	}

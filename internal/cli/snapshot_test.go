@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -236,6 +237,31 @@ func TestWalkIsOpenedAgainForALongerQueue(t *testing.T) {
 	}
 }
 
+// A host where looking takes long is left alone for as long.
+func TestWatchRestsAsLongAsItLooks(t *testing.T) {
+	for took, want := range map[int64]int64{0: second, 700 * ms: 700 * ms, 3 * second: 3 * second, 200 * ms: 800 * ms} {
+		var rests []int64
+		_, _, _ = runSnapshot(t, stuckKernel(), func(a *app) {
+			now := a.env.monotonic()
+			a.env.monotonic = func() int64 { return now }
+			list := a.env.sockets
+			a.env.sockets = func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error {
+				if q.Ext&sockdiag.ExtSKMemInfo != 0 { // the first listing of a look
+					now += took
+				}
+				return list(ctx, q, f, fn)
+			}
+			a.env.pause = func(_ context.Context, d time.Duration) bool {
+				rests = append(rests, int64(d))
+				return false
+			}
+		}, "--watch", "1s")
+		if !slices.Equal(rests, []int64{want}) {
+			t.Errorf("a look takes %v, then it rests %v", time.Duration(took), rests)
+		}
+	}
+}
+
 func TestNoSocketsAtAll(t *testing.T) {
 	for err, want := range map[error]int{
 		&sockdiag.UnavailableError{Err: errors.New("no such file")}: exitUnavailable,
@@ -346,6 +372,10 @@ func TestContentQueries(t *testing.T) {
 	for port := range uint16(mostPorts + 1) {
 		many = append(many, socket(port+1, 1))
 	}
+	var idle []hostSocket
+	for port := range uint16(mostPorts + 1) {
+		idle = append(idle, socket(port+100, 0))
+	}
 	closeWait := sockdiag.States(sockdiag.CloseWait)
 	all := closeWait | sockdiag.States(sockdiag.Established, sockdiag.SynRecv)
 	for _, test := range []struct {
@@ -357,6 +387,7 @@ func TestContentQueries(t *testing.T) {
 		{"nothing queued", []hostSocket{socket(80, 0), socket(443, 0)}, []sockdiag.StateMask{closeWait}, []int{2}},
 		{"some queued", []hostSocket{socket(80, 3), socket(443, 0), socket(80, 0), socket(22, 0)}, []sockdiag.StateMask{all, closeWait}, []int{1, 2}},
 		{"all queued", []hostSocket{socket(80, 3)}, []sockdiag.StateMask{all}, []int{1}},
+		{"too many idle ports", append(idle, socket(80, 3)), []sockdiag.StateMask{all &^ closeWait, closeWait}, []int{1, 0}},
 		{"too many ports", many, []sockdiag.StateMask{all}, []int{0}},
 	} {
 		got := contentQueries(test.listeners)
