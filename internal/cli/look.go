@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func (l *looker) close() error {
 func (l *looker) look(ctx context.Context) (*seen, error) {
 	began := l.app.env.monotonic()
 	l.clock.set(l.clock.read())
-	found := &found{silent: make(map[uint32]time.Duration), unlisted: make(map[uint32]bool)}
+	found := &found{silent: make(map[uint32]time.Duration), unlisted: make(map[uint32]bool), wanted: l.opt.wanted()}
 	query := sockdiag.ListenersQuery()
 	err := l.app.env.sockets(ctx, query, &l.opt.filter, func(s *hostSocket) {
 		found.listeners = append(found.listeners, *s)
@@ -92,13 +93,14 @@ type found struct {
 	held      []hostSocket             // accepted, in CLOSE_WAIT
 	silent    map[uint32]time.Duration // of these, by inode
 	unlisted  map[uint32]bool          // network namespaces of which not all was listed
+	wanted    func(netns uint32, local netip.AddrPort) bool
 	losses    []listener.Loss
 	notes     []string
 }
 
 // contents looks into the queues, by the best way that works.
 func (l *looker) contents(ctx context.Context, f *found) error {
-	options := snapshot.Options{Connections: l.opt.connections, Before: &l.history}
+	options := snapshot.Options{Connections: l.opt.connections, Wanted: f.wanted, Before: &l.history}
 	why := l.byWalk(f, options)
 	switch {
 	case why == nil:
@@ -275,6 +277,9 @@ func (f *found) drops() {
 func (f *found) socket(s *hostSocket, at int64) {
 	switch {
 	case s.HeldCloseWait():
+		if f.wanted != nil && !f.wanted(s.NetNS, s.LocalUnmapped()) {
+			return
+		}
 		f.held = append(f.held, *s)
 		if s.HasInfo {
 			f.silent[s.Inode] = s.LastHeard

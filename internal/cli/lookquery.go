@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"net/netip"
+
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
 	"acceptwatch/internal/sockdiag"
 )
 
@@ -14,6 +17,16 @@ var queuedStates = sockdiag.States(sockdiag.Established, sockdiag.CloseWait, soc
 
 // listenQuery selects listeners.
 var listenQuery = sockdiag.Query{States: sockdiag.States(sockdiag.Listen)}
+
+// wanted says which connections to a listener at all addresses are asked for;
+// nil: all. Ports are the listener's: what was steered to it came to another.
+func (o *snapshotOptions) wanted() func(netns uint32, local netip.AddrPort) bool {
+	if !o.filter.Addr.IsValid() && o.filter.Family == filter.AnyFamily {
+		return nil
+	}
+	places := filter.Filter{Addr: o.filter.Addr, Family: o.filter.Family}
+	return places.Match
+}
 
 // contentQueries select what may be queued, and what is held in CLOSE_WAIT: each
 // socket once. Where nothing is queued, ESTABLISHED need not be listed.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
@@ -44,12 +43,8 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 		s.losses = append(s.losses, listener.Loss{What: "unplaced", Count: uint64(f.look.Unplaced),
 			Text: "queued connections were listed whose listener was opened or closed meanwhile"})
 	}
-	places := l.opt.filter
-	places.Ports = nil // of listeners: a connection that was steered to one came to another
 	for _, one := range all {
-		q := byKey[one.Key]
-		q.Connections = slices.DeleteFunc(q.Connections, func(e event.Event) bool { return !places.Match(e.NetNS, e.Local) })
-		s.queues = append(s.queues, ui.Queue{Listener: one, Look: q})
+		s.queues = append(s.queues, ui.Queue{Listener: one, Look: byKey[one.Key]})
 	}
 	// Those with nothing queued come last; of them, those that leak the most come
 	// first.

@@ -361,6 +361,25 @@ func TestSteeredConnectionsAreNotTakenForReset(t *testing.T) {
 	}
 }
 
+func TestWantedAddresses(t *testing.T) {
+	at := netip.MustParseAddrPort("127.0.0.1:443")
+	for _, test := range []struct {
+		f         filter.Filter
+		all, want bool
+	}{
+		{filter.Filter{}, true, true},
+		{filter.Filter{Ports: []filter.PortRange{{First: 80, Last: 80}}, NetNS: 7}, true, true},
+		{filter.Filter{Family: filter.IPv6}, false, false},
+		{filter.Filter{Family: filter.IPv4, Ports: []filter.PortRange{{First: 80, Last: 80}}}, false, true},
+		{filter.Filter{Addr: netip.MustParsePrefix("127.0.0.2/32")}, false, false},
+	} {
+		wanted := (&snapshotOptions{filter: test.f}).wanted()
+		if (wanted == nil) != test.all || wanted != nil && wanted(testNetNS, at) != test.want {
+			t.Errorf("%s: all %v", &test.f, wanted == nil)
+		}
+	}
+}
+
 func TestContentQueries(t *testing.T) {
 	socket := func(port uint16, depth uint32) hostSocket {
 		s := hostSocket{}

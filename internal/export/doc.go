@@ -111,6 +111,9 @@
 //	                     queue that moved, or to which connections may have been
 //	                     steered from another port; of unaccepted, only CLOSE_WAIT
 //	                     is then told, as far as it was listed
+//	other_addresses      entries that came to other addresses than --addr, -4 or -6
+//	                     ask for: they are in depth, and in no other count of the
+//	                     queue
 //	excess               connections that were listed without a process and are not
 //	                     in the queue: just accepted, or MPTCP
 //	ages                 [{"below_ns", "count"}] entries by how long they have

@@ -20,6 +20,7 @@ type queueRecord struct {
 	Listeners    *int        `json:"listeners,omitempty"`
 	CloseDerived *bool       `json:"close_derived,omitempty"`
 	NotLooked    *uint32     `json:"not_looked_at,omitempty"`
+	Elsewhere    *uint32     `json:"other_addresses,omitempty"`
 	Excess       *uint32     `json:"excess,omitempty"`
 	Ages         []ageRecord `json:"ages"`
 	AgeUnknown   uint32      `json:"age_unknown"`
@@ -48,6 +49,9 @@ func (s *Snapshot) fill(record *listenerRecord) {
 	}
 	if q.Unaccepted.NotLooked > 0 {
 		more.NotLooked = &q.Unaccepted.NotLooked
+	}
+	if q.Elsewhere > 0 {
+		more.Elsewhere = &q.Elsewhere
 	}
 	if q.Excess > 0 {
 		more.Excess = &q.Excess

@@ -25,6 +25,9 @@ const (
 	Steered
 	// Unlisted: sockets of the network namespace could not be listed.
 	Unlisted
+	// Unaddressed: they were reset, and may have come to an address that is not
+	// wanted.
+	Unaddressed
 )
 
 // secondLook is what a second listing found. sock_diag lists a queue that moves in
@@ -119,6 +122,8 @@ func (l *Look) hidden(row *listener.Row, q *queue, steered map[uint32]bool) Hidd
 		return Moving
 	case steered[row.Key.NetNS]:
 		return Steered
+	case q.anyAddress && l.opt.Wanted != nil:
+		return Unaddressed
 	}
 	return NoneHidden
 }

@@ -7,6 +7,7 @@ package snapshot
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,7 +27,10 @@ type Queue struct {
 	Hidden  Hidden // why Unaccepted.NotLooked were not looked at
 	// Excess are connections that were listed and are not in the queue: they
 	// were accepted meanwhile, or are of MPTCP on a kernel that does not say so.
-	Excess     uint32
+	Excess uint32
+	// Elsewhere are entries that Options.Wanted does not want: they are in the
+	// depth, and in nothing else.
+	Elsewhere  uint32
 	AgeUnknown uint32 // entries that are in no count of Unaccepted.Ages
 	Unread     uint64 // bytes that queued clients have sent
 
@@ -46,6 +50,9 @@ type Options struct {
 	// those in CLOSE too.
 	Walked      bool
 	Connections bool
+	// Wanted says by its address whether a connection to a listener that is bound
+	// to all of them is asked for; nil: all are.
+	Wanted func(netns uint32, local netip.AddrPort) bool
 	// Before is what earlier looks found; nil: this is the only one.
 	Before *History
 }
@@ -63,6 +70,8 @@ type Look struct {
 
 // queue is what was found of one address.
 type queue struct {
+	anyAddress bool // is what its listener is bound to
+	elsewhere  uint32
 	states     [4]uint32 // of entries: ESTABLISHED, CLOSE_WAIT, CLOSE, SYN_RECV
 	ages       listener.Ages
 	ageUnknown uint32
@@ -137,6 +146,11 @@ func (l *Look) Queued(e *event.Event) {
 	} else {
 		q.listed.add(e)
 	}
+	q.heads.add(e, l.opt.Walked)
+	if q.anyAddress && l.opt.Wanted != nil && !l.opt.Wanted(e.NetNS, e.Local) {
+		q.elsewhere++
+		return
+	}
 	q.unread += uint64(e.Unread)
 	switch e.State {
 	case event.CloseWaited:
@@ -156,7 +170,6 @@ func (l *Look) Queued(e *event.Event) {
 	if q.oldest.Kind == 0 || !l.opt.Walked && e.Queued != 0 && (q.oldest.Queued == 0 || e.Queued < q.oldest.Queued) {
 		q.oldest = *e
 	}
-	q.heads.add(e, l.opt.Walked)
 	if l.opt.Connections {
 		q.connections = append(q.connections, *e)
 	}
@@ -170,7 +183,7 @@ func (l *Look) at(e *event.Event) *queue {
 	}
 	q := l.queues[place.Key]
 	if q == nil {
-		q = &queue{}
+		q = &queue{anyAddress: place.Key.Addr.Addr().IsUnspecified()}
 		l.queues[place.Key] = q
 	}
 	return q
@@ -187,7 +200,7 @@ func (l *Look) Queues() []*Queue {
 		}
 		q := l.queues[rows[i].Key]
 		if q == nil {
-			q = &queue{}
+			q = &queue{anyAddress: rows[i].Key.Addr.Addr().IsUnspecified()}
 		}
 		all = append(all, l.finish(rows[i], q, steered))
 	}
@@ -219,7 +232,7 @@ func (l *Look) finish(row listener.Row, q *queue, steered map[uint32]bool) *Queu
 		Established: q.states[0], CloseWait: q.states[1], Close: q.states[2], SynRecv: q.states[3],
 	}
 	out := &Queue{
-		Excess: q.entries - listed, AgeUnknown: q.ageUnknown + hidden, Unread: q.unread, Drops: q.drops, DropsKnown: q.dropsKnown,
+		Excess: q.entries - listed, Elsewhere: q.elsewhere, AgeUnknown: q.ageUnknown + hidden, Unread: q.unread, Drops: q.drops, DropsKnown: q.dropsKnown,
 		Connections: q.connections,
 	}
 	switch {

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -154,6 +155,41 @@ func TestWhatIsNotListedIsNotAlwaysReset(t *testing.T) {
 	l.Confirm(listening(1, at, 5, 128))
 	if q := l.Queues()[0]; q.Hidden != Unlisted || q.Unaccepted.NotLooked != 5 || q.Unaccepted.Close != 0 {
 		t.Errorf("nothing could be listed: %+v", q)
+	}
+}
+
+// Of a listener at all addresses, one may be asked for.
+func TestOnlyWantedAddressesAreCounted(t *testing.T) {
+	wanted := func(_ uint32, local netip.AddrPort) bool { return local.Addr() == netip.MustParseAddr("127.0.0.1") }
+	for _, walked := range []bool{true, false} {
+		l := New(Options{Walked: walked, Connections: true, Wanted: wanted})
+		bound, one := listening(1, "0.0.0.0:80", 4, 8), listening(2, "127.0.0.2:81", 1, 8)
+		l.Listener(bound)
+		l.Listener(one)
+		entries := []*event.Event{queued("127.0.0.2:80", 1, cw, time.Minute), queued("127.0.0.1:80", 2, est, time.Second),
+			queued("127.0.0.2:80", 3, cw, time.Second), queued("127.0.0.2:81", 4, est, time.Second)}
+		for _, e := range entries {
+			l.Queued(e)
+		}
+		l.Again(bound)
+		for _, e := range entries {
+			l.Relisted(e)
+		}
+		l.Confirm(bound)
+		all := l.Queues()
+		q := all[slices.IndexFunc(all, func(q *Queue) bool { return q.Key.Addr == bound.Local })]
+		age, _ := q.Oldest()
+		u := q.Unaccepted
+		if q.Depth != 4 || q.Elsewhere != 2 || u.Established != 1 || u.CloseWait != 0 || u.Close != 0 || u.NotLooked != 1 ||
+			age != time.Second || q.Unread != 10 || len(q.Connections) != 1 {
+			t.Errorf("walked %v: %+v", walked, q)
+		}
+		if !walked && q.Hidden != Unaddressed {
+			t.Errorf("hidden because %d", q.Hidden)
+		}
+		if q := all[1-slices.Index(all, q)]; q.Elsewhere != 0 || q.Unaccepted.Established != 1 {
+			t.Errorf("at its own address: %+v", q)
+		}
 	}
 }
 

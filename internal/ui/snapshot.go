@@ -139,6 +139,9 @@ func (p *Printer) queue(q *Queue, s *Snapshot) {
 		}
 		p.row(problem, Count(u.Close), "CLOSE", about)
 	}
+	if look.Elsewhere > 0 {
+		p.row(plain, Count(look.Elsewhere), "more", "came to other addresses")
+	}
 	if u.NotLooked > 0 {
 		p.row(slow, Count(u.NotLooked), "not listed", hiddenWords(look.Hidden))
 	}

@@ -85,6 +85,23 @@ func TestNoMoreHaveGoneThanAreQueued(t *testing.T) {
 	}
 }
 
+func TestWordsAreOfTheAddressThatIsAskedFor(t *testing.T) {
+	columns, now := 0, wall(0)
+	p := printerAt(&bytes.Buffer{}, &columns, &now)
+	for elsewhere, want := range map[uint32]string{
+		0: "1 of 3 queued clients has already hung up",
+		1: "1 of 2 queued clients has already hung up",
+		3: "no queued client came to such an address",
+	} {
+		q := Queue{Listener: Listener{Row: listener.Row{Depth: 3, Backlog: 8}}, Look: &snapshot.Queue{Elsewhere: elsewhere}}
+		q.Unaccepted.CloseWait = 1
+		q.Look.Backlog = 8
+		if got := p.meaning(&q, now); got != want {
+			t.Errorf("%d elsewhere: %q, want %q", elsewhere, got, want)
+		}
+	}
+}
+
 // A look takes the place of the one before, and no more than the screen has.
 func TestScreen(t *testing.T) {
 	var out bytes.Buffer

@@ -20,24 +20,27 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 		return ""
 	}
 	var parts []string
-	dead, closeWait := min(u.Dead(), q.Depth), min(u.CloseWait, q.Depth) // what was just accepted is listed too
+	queued := q.Depth - min(q.Depth, look.Elsewhere)
+	dead, closeWait := min(u.Dead(), queued), min(u.CloseWait, queued) // what was just accepted is listed too
 	client := func(n uint32) string { return Plural(n, "queued client") }
 	switch {
+	case queued == 0:
+		parts = append(parts, "no queued client came to such an address")
 	case u.Dead() == 0 && u.NotLooked > 0:
-		parts = append(parts, client(q.Depth)+", "+Count(u.NotLooked)+" of them in a state that is not known")
+		parts = append(parts, client(queued)+", "+Count(u.NotLooked)+" of them in a state that is not known")
 	case u.Dead() == 0:
 		verb := " wait"
-		if q.Depth == 1 {
+		if queued == 1 {
 			verb = " waits"
 		}
-		parts = append(parts, client(q.Depth)+verb)
+		parts = append(parts, client(queued)+verb)
 	case u.Close == 0:
-		parts = append(parts, Count(closeWait)+" of "+client(q.Depth)+has(closeWait)+" already hung up")
+		parts = append(parts, Count(closeWait)+" of "+client(queued)+has(closeWait)+" already hung up")
 	case u.CloseWait == 0:
-		parts = append(parts, Count(u.Close)+" of "+client(q.Depth)+has(u.Close)+" already reset the connection")
+		parts = append(parts, Count(u.Close)+" of "+client(queued)+has(u.Close)+" already reset the connection")
 	default:
 		parts = append(parts, fmt.Sprintf("%s of %s have already gone (%s hung up, %s reset)",
-			Count(dead), client(q.Depth), Count(closeWait), Count(u.Close)))
+			Count(dead), client(queued), Count(closeWait), Count(u.Close)))
 	}
 	age, known := q.Oldest()
 	if known {
@@ -118,6 +121,8 @@ func hiddenWords(h snapshot.Hidden) string {
 		return "reset, or steered here from another address or port: connections wait of which the listener is not known"
 	case snapshot.Unlisted:
 		return "the sockets of their network namespace could not be listed"
+	case snapshot.Unaddressed:
+		return "reset, and to which address they came is not known"
 	default:
 		return "of a state and an age that are not known"
 	}
