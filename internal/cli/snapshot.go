@@ -151,10 +151,14 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 		if err != nil {
 			return err
 		}
+		condition := o.met(seen)
+		if condition == "" {
+			seen.notes = append(seen.notes, o.unjudged(seen)...)
+		}
 		if err := v.show(seen); err != nil {
 			return err
 		}
-		if condition := o.met(seen); condition != "" {
+		if condition != "" {
 			return &failOnError{condition}
 		}
 		now := a.env.monotonic()
@@ -191,6 +195,33 @@ func (o *snapshotOptions) met(s *seen) string {
 		}
 	}
 	return ""
+}
+
+// unjudged are the measures of the condition that are not known of all, so that
+// it may be met although it does not seem to be.
+func (o *snapshotOptions) unjudged(s *seen) []string {
+	if o.failOn == nil {
+		return nil
+	}
+	var notes []string
+	for i := range s.queues {
+		q := &s.queues[i]
+		for _, part := range []struct {
+			measure string
+			unknown bool
+			why     string
+		}{
+			{"wait", q.Look.AgeUnknown > 0, "the age of some queued connections is not known"},
+			{"close_wait", q.Unaccepted.NotLooked > 0, "the state of some queued connections is not known"},
+			{"reset", q.Unaccepted.NotLooked > 0, "the state of some queued connections is not known"},
+			{"held_close_wait", !q.HeldKnown, "accepted connections could not be listed"},
+		} {
+			if part.unknown && o.failOn.Asks(part.measure) {
+				notes = append(notes, "--fail-on "+part.measure+" could not be judged at "+q.Key.Addr.String()+": "+part.why)
+			}
+		}
+	}
+	return notes
 }
 
 // valuesOf is a queue in the words of conditions.

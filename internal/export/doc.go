@@ -120,7 +120,7 @@
 //	                     been queued, each in one count; the last has no bound
 //	age_unknown          entries that are in none of these
 //	unread_bytes         that queued clients have sent, but for those that were not
-//	                     listed
+//	                     listed, and those of MPTCP
 //	dropped              SYNs and last ACKs that were dropped since the listener
 //	                     was made, most often because the queue was full; what a
 //	                     client sends again counts again
@@ -137,7 +137,8 @@
 //
 // type "connection", an entry of the queue, the oldest first: time, listener,
 // local (the connection's own end), peer, age_ns (since it was queued), state,
-// unread_bytes, netns, cookie.
+// unread_bytes (0 is left out where clients may come by MPTCP: what those have
+// sent waits elsewhere), netns, cookie.
 //
 // The summary has time, mode (walk or diag), duration_ns (that the look took),
 // listeners, depth (of all), dead (of these, known to be in CLOSE_WAIT or CLOSE),

@@ -97,7 +97,9 @@ func AppendConnection(b []byte, e *event.Event, q *snapshot.Queue, at time.Time)
 		b = appendUint(b, "age_ns", uint64(age))
 	}
 	b = appendWord(b, "state", e.State.String())
-	b = appendUint(b, "unread_bytes", uint64(e.Unread))
+	if e.Unread > 0 || e.Flags&event.MPTCP == 0 {
+		b = appendUint(b, "unread_bytes", uint64(e.Unread))
+	}
 	if e.NetNS != 0 {
 		b = appendUint(b, "netns", uint64(e.NetNS))
 	}

@@ -32,7 +32,7 @@ type Queue struct {
 	// depth, and in nothing else.
 	Elsewhere  uint32
 	AgeUnknown uint32 // entries that are in no count of Unaccepted.Ages
-	Unread     uint64 // bytes that queued clients have sent
+	Unread     uint64 // bytes that queued clients have sent, but for those of MPTCP
 
 	// Drops are the SYNs and last ACKs that the open listeners dropped since
 	// they were made, what clients send again included: sk_drops. Most often
@@ -40,8 +40,10 @@ type Queue struct {
 	Drops      uint64
 	DropsKnown bool
 
-	Accepts     Accepts
-	Connections []event.Event // oldest first; only if Options.Connections
+	Accepts Accepts
+	// Connections are the entries, the oldest first; only if
+	// Options.Connections. Those that may be of MPTCP have its flag.
+	Connections []event.Event
 }
 
 // Options say what to keep.
@@ -63,6 +65,9 @@ type Look struct {
 	table  *listener.Table
 	queues map[listener.Key]*queue
 	second secondLook
+	// multipath are listeners, by ID, that take MPTCP clients: what these have
+	// sent does not wait in the socket that is queued.
+	multipath map[uint64]bool
 	// Unplaced are entries whose listener is not known: it was closed while
 	// one looked, or opened.
 	Unplaced int
@@ -97,6 +102,7 @@ type queue struct {
 func New(o Options) *Look {
 	return &Look{
 		opt: o, table: listener.New(listener.Options{}), queues: make(map[listener.Key]*queue),
+		multipath: make(map[uint64]bool),
 		second: secondLook{
 			strays: make(map[where]struct{}), all: listener.New(listener.Options{}), unlisted: make(map[uint32]bool),
 		},
@@ -107,7 +113,12 @@ func New(o Options) *Look {
 func (l *Look) Table() *listener.Table { return l.table }
 
 // Listener takes a listener, as an event of kind Listener.
-func (l *Look) Listener(e *event.Event) { l.table.Apply(e, nil) }
+func (l *Look) Listener(e *event.Event) {
+	l.table.Apply(e, nil)
+	if e.Flags&event.MPTCP != 0 {
+		l.multipath[e.ListenerID] = true
+	}
+}
 
 // Drops takes how many SYNs and last ACKs a listener that is known dropped.
 func (l *Look) Drops(e *event.Event, drops uint32) {
@@ -172,6 +183,9 @@ func (l *Look) Queued(e *event.Event) {
 	}
 	if l.opt.Connections {
 		q.connections = append(q.connections, *e)
+		if l.multipath[e.ListenerID] {
+			q.connections[len(q.connections)-1].Flags |= event.MPTCP
+		}
 	}
 }
 

@@ -193,6 +193,19 @@ func TestOnlyWantedAddressesAreCounted(t *testing.T) {
 	}
 }
 
+func TestEntriesOfAnMPTCPListenerAreMarked(t *testing.T) {
+	for _, flags := range []event.Flags{0, event.MPTCP} {
+		l := New(Options{Walked: true, Connections: true})
+		bound, e := listening(1, "127.0.0.1:80", 1, 8), queued("127.0.0.1:80", 1, est, time.Second)
+		bound.Flags, e.ListenerID = flags, 1
+		l.Listener(bound)
+		l.Queued(e)
+		if got := l.Queues()[0].Connections; len(got) != 1 || got[0].Flags != flags {
+			t.Errorf("%d: %+v", flags, got)
+		}
+	}
+}
+
 func TestEntriesAreOfTheListenerThatTheKernelChose(t *testing.T) {
 	l := New(Options{Connections: true})
 	l.Listener(listening(1, "127.0.0.1:80", 1, 8))

@@ -206,7 +206,11 @@ func (p *Printer) connections(look *snapshot.Queue) {
 		if e.State.Dead() {
 			s = problem
 		}
-		row(s, age, e.State.String(), peerOf(e), Count(e.Unread))
+		unread := Count(e.Unread)
+		if e.Unread == 0 && e.Flags&event.MPTCP != 0 {
+			unread = "?"
+		}
+		row(s, age, e.State.String(), peerOf(e), unread)
 	}
 	if look.Derived {
 		p.print(problem, "  ", "and "+Count(look.Unaccepted.Close)+" that were reset, which sock_diag does not list (derived)")
