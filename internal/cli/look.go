@@ -74,7 +74,7 @@ func (l *looker) look(ctx context.Context) (*seen, error) {
 	case broken(err) && len(found.listeners) == 0:
 		return nil, err
 	case err != nil:
-		found.notes = append(found.notes, err.Error())
+		found.notes, found.partial = append(found.notes, err.Error()), true
 	}
 	if err := l.contents(ctx, found); err != nil {
 		return nil, err
@@ -96,6 +96,7 @@ type found struct {
 	wanted    func(netns uint32, local netip.AddrPort) bool
 	losses    []listener.Loss
 	notes     []string
+	partial   bool // not everything could be looked at
 }
 
 // contents looks into the queues, by the best way that works.
@@ -171,6 +172,7 @@ func (l *looker) dump(ctx context.Context, f *found, q sockdiag.Query, places *f
 	}
 	f.missed(unseen)
 	// What else a dump could not look at, the first has told already.
+	f.partial = f.partial || len(unseen.others) > 0
 	for _, other := range unseen.others {
 		if text := other.Error(); !slices.Contains(f.notes, text) {
 			f.notes = append(f.notes, text)

@@ -35,7 +35,7 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 			all[i].HeldKnown, all[i].Held = false, nil
 		}
 	}
-	s := &seen{mode: f.mode, losses: f.losses, notes: append(f.notes, g.notes(all)...)}
+	s := &seen{mode: f.mode, losses: f.losses, partial: f.partial, notes: append(f.notes, g.notes(all)...)}
 	if l.opt.cgroups != nil && !slices.ContainsFunc(f.listeners, func(s hostSocket) bool { return s.CgroupID != 0 }) && len(f.listeners) > 0 {
 		s.notes = append(s.notes, "no listener is known to be of the cgroup: this kernel does not tell of which a socket is; choose by --port, --pid or --comm")
 	}

@@ -181,6 +181,7 @@ type seen struct {
 	waiting string
 	losses  []listener.Loss
 	notes   []string
+	partial bool // not everything could be looked at
 }
 
 // met is the condition that is met, and where; empty: none is.

@@ -40,7 +40,7 @@ type lookText struct {
 func (v *lookText) show(s *seen) error {
 	shown := &ui.Snapshot{
 		Mode: s.mode, Filter: v.opt.filter.String(), NetNS: v.app.env.netns, At: s.at, Took: s.took,
-		Queues: s.queues, Connections: v.opt.connections, Waiting: s.waiting, Losses: s.losses, Notes: s.notes,
+		Queues: s.queues, Connections: v.opt.connections, Waiting: s.waiting, Losses: s.losses, Notes: s.notes, Partial: s.partial,
 	}
 	if v.screen {
 		v.printer.Snapshot(shown)

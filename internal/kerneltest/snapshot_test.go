@@ -82,20 +82,7 @@ func TestSnapshotTellsWhatTheOthersTell(t *testing.T) {
 	if err == nil {
 		t.Fatal("a full queue took one more")
 	}
-	await(t, "their deaths", func() bool {
-		closeWait, established := 0, 0
-		for _, row := range ss(t) {
-			if row.local == l.addr {
-				switch row.state {
-				case "CLOSE-WAIT":
-					closeWait++
-				case "ESTAB":
-					established++
-				}
-			}
-		}
-		return closeWait == 4 && established == 2
-	})
+	awaitStates(t, l.addr, 4, 2)
 	port := portOf(t, l.addr)
 
 	for _, how := range []struct {

@@ -102,6 +102,44 @@ func TestWordsAreOfTheAddressThatIsAskedFor(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatWasAllSeenIsExact(t *testing.T) {
+	notLooked := Queue{Listener: Listener{Row: listener.Row{Unaccepted: listener.Unaccepted{NotLooked: 1}}}}
+	for _, test := range []struct {
+		s     Snapshot
+		exact bool
+	}{
+		{Snapshot{}, true},
+		{Snapshot{Notes: []string{"owners may be missing"}}, true},
+		{Snapshot{Partial: true}, false},
+		{Snapshot{Losses: make([]listener.Loss, 1)}, false},
+		{Snapshot{Queues: []Queue{notLooked}}, false},
+	} {
+		test.s.Mode = "walk"
+		if got := strings.Contains(modeWords(&test.s), "everything is exact"); got != test.exact {
+			t.Errorf("%+v: exact %v", test.s, got)
+		}
+	}
+}
+
+// One long address does not break the rows of the others.
+func TestConnectionsFitBesideALongAddress(t *testing.T) {
+	var out bytes.Buffer
+	columns, now := 80, wall(0)
+	p := printerAt(&out, &columns, &now)
+	s := sampleSnapshot()
+	list := s.Queues[0].Look.Connections
+	list[0].Peer = netip.MustParseAddrPort("[2001:db80:1111:2222:3333:4444:5555:6666]:40001")
+	p.Snapshot(s)
+	_ = p.Flush()
+	for _, want := range []string{"ESTABLISHED  [2001:db8::17]:40002 ", " UNREAD"} {
+		i := strings.Index(out.String(), want)
+		line, _, _ := strings.Cut(out.String()[max(i, 0):], "\n")
+		if i < 0 || !strings.HasSuffix(line, "0") && !strings.HasSuffix(line, "UNREAD") {
+			t.Errorf("%q is broken:\n%s", want, out.String())
+		}
+	}
+}
+
 // A look takes the place of the one before, and no more than the screen has.
 func TestScreen(t *testing.T) {
 	var out bytes.Buffer
