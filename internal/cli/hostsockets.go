@@ -35,6 +35,7 @@ func hostSockets(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn fun
 		})
 		if err != nil && !errors.Is(err, sockdiag.ErrInterrupted) {
 			unseen.add(fmt.Errorf("list sockets of %s: %w", ns, err))
+			unseen.unlisted = append(unseen.unlisted, ns.Inode)
 		}
 		if f.NetNS == ns.Inode {
 			unseen.processes = 0 // wherever they are, it was found
@@ -49,6 +50,7 @@ type unseenError struct {
 	namespaces int // network namespaces that could not be entered
 	processes  int // whose network namespace could not be read
 	others     []error
+	unlisted   []uint32 // network namespaces, by inode, of which not all was listed
 }
 
 func (e *unseenError) add(err error) {

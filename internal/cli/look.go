@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/probe"
 	"acceptwatch/internal/snapshot"
 	"acceptwatch/internal/sockdiag"
 )
@@ -52,12 +54,18 @@ func (l *looker) close() error {
 func (l *looker) look(ctx context.Context) (*seen, error) {
 	began := l.app.env.monotonic()
 	l.clock.set(l.clock.read())
-	found := &found{silent: make(map[uint32]time.Duration)}
+	found := &found{silent: make(map[uint32]time.Duration), unlisted: make(map[uint32]bool), wanted: l.opt.wanted()}
 	query := sockdiag.ListenersQuery()
 	err := l.app.env.sockets(ctx, query, &l.opt.filter, func(s *hostSocket) {
 		found.listeners = append(found.listeners, *s)
 	})
-	var missing *sockdiag.UnavailableError
+	var (
+		missing *sockdiag.UnavailableError
+		unseen  *unseenError
+	)
+	if errors.As(err, &unseen) {
+		found.missed(unseen)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -66,7 +74,7 @@ func (l *looker) look(ctx context.Context) (*seen, error) {
 	case broken(err) && len(found.listeners) == 0:
 		return nil, err
 	case err != nil:
-		found.notes = append(found.notes, err.Error())
+		found.notes, found.partial = append(found.notes, err.Error()), true
 	}
 	if err := l.contents(ctx, found); err != nil {
 		return nil, err
@@ -84,19 +92,21 @@ type found struct {
 	listeners []hostSocket
 	held      []hostSocket             // accepted, in CLOSE_WAIT
 	silent    map[uint32]time.Duration // of these, by inode
+	unlisted  map[uint32]bool          // network namespaces of which not all was listed
+	wanted    func(netns uint32, local netip.AddrPort) bool
 	losses    []listener.Loss
 	notes     []string
+	partial   bool // not everything could be looked at
 }
 
 // contents looks into the queues, by the best way that works.
 func (l *looker) contents(ctx context.Context, f *found) error {
-	options := snapshot.Options{Connections: l.opt.connections, Before: &l.history}
+	options := snapshot.Options{Connections: l.opt.connections, Wanted: f.wanted, Before: &l.history}
 	why := l.byWalk(f, options)
 	switch {
 	case why == nil:
 		f.mode = modeWalk
-		err := l.app.env.sockets(ctx, heldQuery(f.listeners), &l.opt.filter, func(s *hostSocket) { f.socket(s, 0) })
-		return wholly(err, f)
+		return l.dump(ctx, f, heldQuery(f.listeners), &l.opt.filter, func(s *hostSocket) { f.socket(s, 0) })
 	case l.opt.mode == modeWalk:
 		return unavailable(why, "run it with sudo, or with --mode diag")
 	case l.opt.mode != modeDiag:
@@ -104,38 +114,81 @@ func (l *looker) contents(ctx context.Context, f *found) error {
 	}
 	f.mode = modeDiag
 	f.look, f.losses = snapshot.New(options), nil
+	for netns := range f.unlisted {
+		f.look.NotListed(netns)
+	}
 	at := l.app.env.monotonic()
 	for i := range f.listeners {
 		e := listenerEvent(&f.listeners[i], at)
 		f.look.Listener(&e)
 	}
 	for _, query := range contentQueries(f.listeners) {
-		err := l.app.env.sockets(ctx, query, &l.opt.filter, func(s *hostSocket) { f.socket(s, l.app.env.monotonic()) })
-		if err := wholly(err, f); err != nil {
+		err := l.dump(ctx, f, query, &l.opt.filter, func(s *hostSocket) { f.socket(s, l.app.env.monotonic()) })
+		if err != nil {
 			return err
 		}
 	}
-	err := l.app.env.sockets(ctx, sockdiag.Query{States: sockdiag.States(sockdiag.Listen)}, &l.opt.filter, func(s *hostSocket) {
+	err := l.dump(ctx, f, listenQuery, &l.opt.filter, func(s *hostSocket) {
 		e := listenerEvent(s, 0)
 		f.look.Again(&e)
 	})
 	f.drops()
-	return wholly(err, f)
+	if err != nil || !f.look.Hides() {
+		return err
+	}
+	return l.again(ctx, f)
 }
 
-// wholly passes an error on that ends the look. What a dump could not look at,
-// the first has told already.
-func wholly(err error, f *found) error {
-	var unseen *unseenError
-	if errors.As(err, &unseen) {
-		for _, other := range unseen.others {
-			if text := other.Error(); !slices.Contains(f.notes, text) {
-				f.notes = append(f.notes, text)
-			}
+// again lists a second time, to tell why entries were not listed the first time.
+// What was steered to a listener came to any port.
+func (l *looker) again(ctx context.Context, f *found) error {
+	anyPort := &filter.Filter{NetNS: l.opt.filter.NetNS}
+	query := sockdiag.Query{States: queuedStates, Ext: sockdiag.ExtInfo}
+	err := l.dump(ctx, f, query, anyPort, func(s *hostSocket) {
+		if s.Inode == 0 {
+			e := queuedEvent(s, 0)
+			f.look.Relisted(&e)
 		}
-		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return err
+	return l.dump(ctx, f, listenQuery, anyPort, func(s *hostSocket) {
+		e := listenerEvent(s, 0)
+		f.look.Confirm(&e)
+	})
+}
+
+// dump lists sockets. The error ends the look; that some could not be listed is
+// written down.
+func (l *looker) dump(ctx context.Context, f *found, q sockdiag.Query, places *filter.Filter, fn func(*hostSocket)) error {
+	err := l.app.env.sockets(ctx, q, places, fn)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var unseen *unseenError
+	if !errors.As(err, &unseen) {
+		return err
+	}
+	f.missed(unseen)
+	// What else a dump could not look at, the first has told already.
+	f.partial = f.partial || len(unseen.others) > 0
+	for _, other := range unseen.others {
+		if text := other.Error(); !slices.Contains(f.notes, text) {
+			f.notes = append(f.notes, text)
+		}
+	}
+	return nil
+}
+
+// missed writes down the network namespaces of which not all was listed.
+func (f *found) missed(unseen *unseenError) {
+	for _, netns := range unseen.unlisted {
+		f.unlisted[netns] = true
+		if f.look != nil {
+			f.look.NotListed(netns)
+		}
+	}
 }
 
 // whyNot is why queues cannot be walked, without what is said around it.
@@ -173,10 +226,11 @@ func (l *looker) byWalk(f *found, options snapshot.Options) error {
 		cut = cut || e.Flags&event.WalkCut != 0
 		f.look.Listener(e)
 	})
+	cut = cut || slices.ContainsFunc(losses, func(l listener.Loss) bool { return l.What != probe.BlindNamespaces })
 	switch f.losses = losses; {
 	case err != nil:
 		return err
-	case (cut || len(losses) > 0) && l.opt.mode != modeWalk:
+	case cut && l.opt.mode != modeWalk:
 		return errWalkCut
 	}
 	f.drops()
@@ -192,7 +246,9 @@ func (l *looker) makeRoom(entries, listeners int) error {
 		return l.refused
 	}
 	if l.walk != nil {
-		entries *= 2 // it grows
+		if entries <= probe.MostWalked {
+			entries = min(2*entries, probe.MostWalked) // it grows
+		}
 		if err := l.walk.Close(); err != nil {
 			return err
 		}
@@ -201,8 +257,11 @@ func (l *looker) makeRoom(entries, listeners int) error {
 	// Where a listener is bound says little of its connections: those of others
 	// are needed to tell whose they are.
 	places := filter.Filter{Ports: l.opt.filter.Ports, NetNS: l.opt.filter.NetNS}
-	l.walk, l.refused = l.app.openWalk(places, max(entries, 1024), listeners)
-	return l.refused
+	var err error
+	if l.walk, err = l.app.openWalk(places, max(entries, 1024), listeners); err != nil && !errors.Is(err, probe.ErrTooMany) {
+		l.refused = err
+	}
+	return err
 }
 
 // drops tells the look what each listener dropped.
@@ -220,6 +279,9 @@ func (f *found) drops() {
 func (f *found) socket(s *hostSocket, at int64) {
 	switch {
 	case s.HeldCloseWait():
+		if f.wanted != nil && !f.wanted(s.NetNS, s.LocalUnmapped()) {
+			return
+		}
 		f.held = append(f.held, *s)
 		if s.HasInfo {
 			f.silent[s.Inode] = s.LastHeard

@@ -1,13 +1,32 @@
 package cli
 
 import (
+	"net/netip"
+
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
 	"acceptwatch/internal/sockdiag"
 )
 
 // mostPorts is how many ports a query names: the kernel compares each socket
 // with each of them.
 const mostPorts = 64
+
+// queuedStates are those of what may be queued.
+var queuedStates = sockdiag.States(sockdiag.Established, sockdiag.CloseWait, sockdiag.SynRecv)
+
+// listenQuery selects listeners.
+var listenQuery = sockdiag.Query{States: sockdiag.States(sockdiag.Listen)}
+
+// wanted says which connections to a listener at all addresses are asked for;
+// nil: all. Ports are the listener's: what was steered to it came to another.
+func (o *snapshotOptions) wanted() func(netns uint32, local netip.AddrPort) bool {
+	if !o.filter.Addr.IsValid() && o.filter.Family == filter.AnyFamily {
+		return nil
+	}
+	places := filter.Filter{Addr: o.filter.Addr, Family: o.filter.Family}
+	return places.Match
+}
 
 // contentQueries select what may be queued, and what is held in CLOSE_WAIT: each
 // socket once. Where nothing is queued, ESTABLISHED need not be listed.
@@ -23,14 +42,18 @@ func contentQueries(listeners []hostSocket) []sockdiag.Query {
 			idle[port] = true
 		}
 	}
-	all := sockdiag.States(sockdiag.Established, sockdiag.CloseWait, sockdiag.SynRecv)
 	switch {
 	case len(busy) == 0:
 		return []sockdiag.Query{heldQuery(listeners)}
-	case len(busy)+len(idle) > mostPorts:
-		return []sockdiag.Query{{States: all, Ext: sockdiag.ExtInfo}}
+	case len(busy) > mostPorts:
+		return []sockdiag.Query{{States: queuedStates, Ext: sockdiag.ExtInfo}}
+	case len(idle) > mostPorts: // those of CLOSE_WAIT are few
+		return []sockdiag.Query{
+			{States: queuedStates &^ sockdiag.States(sockdiag.CloseWait), Ext: sockdiag.ExtInfo, Ports: portRanges(busy)},
+			heldQuery(listeners),
+		}
 	}
-	queries := []sockdiag.Query{{States: all, Ext: sockdiag.ExtInfo, Ports: portRanges(busy)}}
+	queries := []sockdiag.Query{{States: queuedStates, Ext: sockdiag.ExtInfo, Ports: portRanges(busy)}}
 	if len(idle) > 0 {
 		queries = append(queries, sockdiag.Query{
 			States: sockdiag.States(sockdiag.CloseWait), Ext: sockdiag.ExtInfo, Ports: portRanges(idle)})
@@ -66,6 +89,9 @@ func queuedEvent(s *hostSocket, at int64) event.Event {
 		Ifindex: s.Ifindex, Family: s.Family, State: event.State(s.State), Cookie: s.Cookie,
 	}
 	e.Unread, _ = s.UnreadBytes()
+	if s.MPTCP {
+		e.Flags |= event.MPTCP
+	}
 	if s.HasInfo && s.State != sockdiag.SynRecv { // whose clock has not started
 		e.Queued = at - int64(s.LastDataSent)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
@@ -31,7 +30,12 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 	}
 	all := g.listeners(rows)
 	g.held(ctx, f.look.Table(), all)
-	s := &seen{mode: f.mode, losses: f.losses, notes: append(f.notes, g.notes(all)...)}
+	for i := range all {
+		if f.unlisted[all[i].Key.NetNS] { // some were not seen, or none
+			all[i].HeldKnown, all[i].Held = false, nil
+		}
+	}
+	s := &seen{mode: f.mode, losses: f.losses, partial: f.partial, notes: append(f.notes, g.notes(all)...)}
 	if l.opt.cgroups != nil && !slices.ContainsFunc(f.listeners, func(s hostSocket) bool { return s.CgroupID != 0 }) && len(f.listeners) > 0 {
 		s.notes = append(s.notes, "no listener is known to be of the cgroup: this kernel does not tell of which a socket is; choose by --port, --pid or --comm")
 	}
@@ -40,9 +44,7 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 			Text: "queued connections were listed whose listener was opened or closed meanwhile"})
 	}
 	for _, one := range all {
-		q := byKey[one.Key]
-		q.Connections = slices.DeleteFunc(q.Connections, func(e event.Event) bool { return !l.opt.filter.Match(e.NetNS, e.Local) })
-		s.queues = append(s.queues, ui.Queue{Listener: one, Look: q})
+		s.queues = append(s.queues, ui.Queue{Listener: one, Look: byKey[one.Key]})
 	}
 	// Those with nothing queued come last; of them, those that leak the most come
 	// first.

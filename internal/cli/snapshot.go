@@ -151,17 +151,22 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 		if err != nil {
 			return err
 		}
+		condition := o.met(seen)
+		if condition == "" {
+			seen.notes = append(seen.notes, o.unjudged(seen)...)
+		}
 		if err := v.show(seen); err != nil {
 			return err
 		}
-		if condition := o.met(seen); condition != "" {
+		if condition != "" {
 			return &failOnError{condition}
 		}
-		next := began + int64(o.watch)
+		now := a.env.monotonic()
+		next := max(began+int64(o.watch), now+(now-began)) // looking takes no more than half of a processor
 		if o.watch == 0 || o.duration > 0 && next > start+int64(o.duration) {
 			return nil
 		}
-		if !a.env.pause(ctx, time.Duration(next-a.env.monotonic())) || readerGone(a.Out) {
+		if !a.env.pause(ctx, time.Duration(next-now)) || readerGone(a.Out) {
 			return nil
 		}
 	}
@@ -176,6 +181,7 @@ type seen struct {
 	waiting string
 	losses  []listener.Loss
 	notes   []string
+	partial bool // not everything could be looked at
 }
 
 // met is the condition that is met, and where; empty: none is.
@@ -190,6 +196,33 @@ func (o *snapshotOptions) met(s *seen) string {
 		}
 	}
 	return ""
+}
+
+// unjudged are the measures of the condition that are not known of all, so that
+// it may be met although it does not seem to be.
+func (o *snapshotOptions) unjudged(s *seen) []string {
+	if o.failOn == nil {
+		return nil
+	}
+	var notes []string
+	for i := range s.queues {
+		q := &s.queues[i]
+		for _, part := range []struct {
+			measure string
+			unknown bool
+			why     string
+		}{
+			{"wait", q.Look.AgeUnknown > 0, "the age of some queued connections is not known"},
+			{"close_wait", q.Unaccepted.NotLooked > 0, "the state of some queued connections is not known"},
+			{"reset", q.Unaccepted.NotLooked > 0, "the state of some queued connections is not known"},
+			{"held_close_wait", !q.HeldKnown, "accepted connections could not be listed"},
+		} {
+			if part.unknown && o.failOn.Asks(part.measure) {
+				notes = append(notes, "--fail-on "+part.measure+" could not be judged at "+q.Key.Addr.String()+": "+part.why)
+			}
+		}
+	}
+	return notes
 }
 
 // valuesOf is a queue in the words of conditions.

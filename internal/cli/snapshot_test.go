@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -17,6 +18,7 @@ import (
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/netns"
 	"acceptwatch/internal/owner"
+	"acceptwatch/internal/probe"
 	"acceptwatch/internal/sockdiag"
 )
 
@@ -86,21 +88,25 @@ func TestFailOn(t *testing.T) {
 	for _, test := range []struct {
 		condition string
 		met       string // empty: it is not
+		unjudged  bool   // by sock_diag
 	}{
-		{"close_wait>0", "close_wait>0 at 127.0.0.1:8000"},
-		{"close_wait", "close_wait at 127.0.0.1:8000"},
-		{"close_wait>1", ""},
-		{"reset>=1", "reset>=1 at 127.0.0.1:8000"},
-		{"held_close_wait>3", ""},
-		{"held_close_wait>=3 & wait>28s", "held_close_wait>=3&wait>28s at 127.0.0.1:8000"},
-		{"wait>30s | depth>3 | depth>=90%", ""},
-		{"depth>2", "depth>2 at 127.0.0.1:8000"},
-		{"depth>2%", "depth>2% at 127.0.0.1:8000"},
-		{"overflow>11", "overflow>11 at 127.0.0.1:8000"},
+		{"close_wait>0", "close_wait>0 at 127.0.0.1:8000", false},
+		{"close_wait", "close_wait at 127.0.0.1:8000", false},
+		{"close_wait>1", "", false},
+		{"reset>=1", "reset>=1 at 127.0.0.1:8000", false},
+		{"held_close_wait>3", "", false},
+		{"held_close_wait>=3 & wait>28s", "held_close_wait>=3&wait>28s at 127.0.0.1:8000", false},
+		{"wait>30s | depth>3 | depth>=90%", "", true},
+		{"depth>2", "depth>2 at 127.0.0.1:8000", false},
+		{"depth>2%", "depth>2% at 127.0.0.1:8000", false},
+		{"overflow>11", "overflow>11 at 127.0.0.1:8000", false},
 	} {
 		for _, mode := range []string{"walk", "diag"} {
 			out, logs, code := runSnapshot(t, stuckKernel(), nil, "--fail-on", test.condition, "--mode", mode, "-o", "json")
 			wantCode, wantLogs := exitDone, ""
+			if mode == modeDiag && test.unjudged {
+				wantLogs = `{"level":"warn","message":"--fail-on wait could not be judged at 127.0.0.1:8000: the age of some queued connections is not known"}` + "\n"
+			}
 			if test.met != "" {
 				wantCode, wantLogs = exitFailOn, "acceptwatch: condition met: "+test.met+"\n"
 			}
@@ -164,6 +170,48 @@ func TestWalkThatDidNotSeeAllIsNotTakenForAll(t *testing.T) {
 	}
 }
 
+// A network namespace that cannot be entered is missing, and queues are not too
+// long for that.
+func TestWalkGoesOnWithoutANamespace(t *testing.T) {
+	k := stuckKernel()
+	k.losses = []listener.Loss{{What: probe.BlindNamespaces, Text: "network namespaces could not be walked", Count: 1}}
+	out, _, _ := runSnapshot(t, k, nil)
+	if !strings.Contains(out, "mode walk: the queues were walked, not all was seen") || !strings.Contains(out, "lost: 1 network namespaces") {
+		t.Errorf("%s", out)
+	}
+}
+
+// Too long to be walked is what queues are for a while.
+func TestWalkIsTriedAgainWhenQueuesAreShorter(t *testing.T) {
+	for _, test := range []struct {
+		asked, want []int // for so many entries it is opened
+	}{
+		{[]int{10, 200_000}, []int{1024, probe.MostWalked}},
+		{[]int{probe.MostWalked + 1, 2000, 10}, []int{probe.MostWalked + 1, 2000}},
+		{[]int{10, probe.MostWalked + 1, 2000}, []int{1024, probe.MostWalked + 1, 2000}},
+	} {
+		var opened []int
+		closed := 0
+		a := fakeApp(stuckKernel(), nil)
+		a.openWalk = func(_ filter.Filter, entries, _ int) (walk, error) {
+			opened = append(opened, entries)
+			if entries > probe.MostWalked {
+				return nil, probe.ErrTooMany
+			}
+			return &roomyWalk{entries: entries, closed: &closed}, nil
+		}
+		l := newLooker(a, &snapshotOptions{})
+		for _, entries := range test.asked {
+			if err := l.makeRoom(entries, 1); (err != nil) != (entries > probe.MostWalked) {
+				t.Errorf("%v: %d entries: %v", test.asked, entries, err)
+			}
+		}
+		if !slices.Equal(opened, test.want) {
+			t.Errorf("%v: opened for %v, want %v", test.asked, opened, test.want)
+		}
+	}
+}
+
 // roomyWalk has room for so many entries.
 type roomyWalk struct {
 	fakeWalk
@@ -193,6 +241,31 @@ func TestWalkIsOpenedAgainForALongerQueue(t *testing.T) {
 	}
 }
 
+// A host where looking takes long is left alone for as long.
+func TestWatchRestsAsLongAsItLooks(t *testing.T) {
+	for took, want := range map[int64]int64{0: second, 700 * ms: 700 * ms, 3 * second: 3 * second, 200 * ms: 800 * ms} {
+		var rests []int64
+		_, _, _ = runSnapshot(t, stuckKernel(), func(a *app) {
+			now := a.env.monotonic()
+			a.env.monotonic = func() int64 { return now }
+			list := a.env.sockets
+			a.env.sockets = func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error {
+				if q.Ext&sockdiag.ExtSKMemInfo != 0 { // the first listing of a look
+					now += took
+				}
+				return list(ctx, q, f, fn)
+			}
+			a.env.pause = func(_ context.Context, d time.Duration) bool {
+				rests = append(rests, int64(d))
+				return false
+			}
+		}, "--watch", "1s")
+		if !slices.Equal(rests, []int64{want}) {
+			t.Errorf("a look takes %v, then it rests %v", time.Duration(took), rests)
+		}
+	}
+}
+
 func TestNoSocketsAtAll(t *testing.T) {
 	for err, want := range map[error]int{
 		&sockdiag.UnavailableError{Err: errors.New("no such file")}: exitUnavailable,
@@ -203,6 +276,110 @@ func TestNoSocketsAtAll(t *testing.T) {
 		})
 		if code != want || !strings.Contains(logs, err.Error()) {
 			t.Errorf("%v: exit code %d, %q", err, code, logs)
+		}
+	}
+}
+
+// listingsThat change, from the second on.
+func listingsThat(change func(nth int, q sockdiag.Query, fn func(*hostSocket)) error) func(*app) {
+	return func(a *app) {
+		list, nth := a.env.sockets, 0
+		a.env.sockets = func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error {
+			if nth++; nth > 1 {
+				if err := change(nth, q, fn); err != nil {
+					return err
+				}
+			}
+			return list(ctx, q, f, fn)
+		}
+	}
+}
+
+// A namespace that could be listed once, and not again, has no numbers.
+func TestWhatCouldNotBeListedIsNotReset(t *testing.T) {
+	for _, mode := range []string{modeWalk, modeDiag} {
+		failing := listingsThat(func(int, sockdiag.Query, func(*hostSocket)) error {
+			unseen := &unseenError{unlisted: []uint32{testNetNS}}
+			unseen.add(errors.New("list sockets: no memory"))
+			return unseen
+		})
+		out, logs, code := runSnapshot(t, stuckKernel(), failing, "--mode", mode, "-o", "json", "--fail-on", "reset>1 | held_close_wait")
+		if code != exitDone || !strings.Contains(logs, "no memory") || strings.Contains(out, "held_close_wait") ||
+			mode == modeDiag && (!strings.Contains(out, `"not_looked_at":3`) || strings.Contains(out, "close_derived")) {
+			t.Errorf("mode %s: exit code %d, %s%s", mode, code, out, logs)
+		}
+	}
+}
+
+func TestCtrlCEndsALookWithoutNumbers(t *testing.T) {
+	for nth := 2; nth <= 5; nth++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		a := fakeApp(stuckKernel(), &out)
+		listingsThat(func(n int, _ sockdiag.Query, _ func(*hostSocket)) error {
+			if n == nth {
+				cancel()
+			}
+			return ctx.Err()
+		})(a)
+		if code := a.run(ctx, []string{"snapshot", "--mode", "diag", "--fail-on", "reset"}); code != exitDone || out.Len() > 0 {
+			t.Errorf("in listing %d: exit code %d, %s", nth, code, out.String())
+		}
+		cancel()
+	}
+}
+
+// A health check of a server that is only busy does not fail.
+func TestQueueThatMovesIsNotTakenForReset(t *testing.T) {
+	k := stuckKernel()
+	moves := listingsThat(func(nth int, _ sockdiag.Query, _ func(*hostSocket)) error {
+		if nth == 4 { // the second listing of the contents
+			e := k.queue[0]
+			k.queue = append(k.queue[1:], e)
+			k.queue[len(k.queue)-1].Peer = netip.MustParseAddrPort("127.0.0.1:50000")
+		}
+		return nil
+	})
+	out, logs, code := runSnapshot(t, k, moves, "--mode", "diag", "--fail-on", "reset")
+	if code != exitDone || !strings.Contains(out, "1 not listed       reset, or came and went meanwhile") {
+		t.Errorf("exit code %d: %s%s", code, out, logs)
+	}
+}
+
+// What is steered to a listener came to another port, at which nothing listens.
+func TestSteeredConnectionsAreNotTakenForReset(t *testing.T) {
+	steered := listingsThat(func(nth int, q sockdiag.Query, fn func(*hostSocket)) error {
+		if nth == 4 {
+			if len(q.Ports) > 0 {
+				t.Errorf("ports %v are asked for", q.Ports)
+			}
+			s := hostSocket{Socket: sockdiag.Socket{Family: 2, State: sockdiag.Established,
+				Local: netip.MustParseAddrPort("192.0.2.1:443"), Remote: netip.MustParseAddrPort("192.0.2.2:50000")}, NetNS: testNetNS}
+			fn(&s)
+		}
+		return nil
+	})
+	out, logs, code := runSnapshot(t, stuckKernel(), steered, "--mode", "diag", "--port", "8000", "--fail-on", "reset")
+	if code != exitDone || !strings.Contains(out, "1 not listed       reset, or steered here") {
+		t.Errorf("exit code %d: %s%s", code, out, logs)
+	}
+}
+
+func TestWantedAddresses(t *testing.T) {
+	at := netip.MustParseAddrPort("127.0.0.1:443")
+	for _, test := range []struct {
+		f         filter.Filter
+		all, want bool
+	}{
+		{filter.Filter{}, true, true},
+		{filter.Filter{Ports: []filter.PortRange{{First: 80, Last: 80}}, NetNS: 7}, true, true},
+		{filter.Filter{Family: filter.IPv6}, false, false},
+		{filter.Filter{Family: filter.IPv4, Ports: []filter.PortRange{{First: 80, Last: 80}}}, false, true},
+		{filter.Filter{Addr: netip.MustParsePrefix("127.0.0.2/32")}, false, false},
+	} {
+		wanted := (&snapshotOptions{filter: test.f}).wanted()
+		if (wanted == nil) != test.all || wanted != nil && wanted(testNetNS, at) != test.want {
+			t.Errorf("%s: all %v", &test.f, wanted == nil)
 		}
 	}
 }
@@ -218,6 +395,10 @@ func TestContentQueries(t *testing.T) {
 	for port := range uint16(mostPorts + 1) {
 		many = append(many, socket(port+1, 1))
 	}
+	var idle []hostSocket
+	for port := range uint16(mostPorts + 1) {
+		idle = append(idle, socket(port+100, 0))
+	}
 	closeWait := sockdiag.States(sockdiag.CloseWait)
 	all := closeWait | sockdiag.States(sockdiag.Established, sockdiag.SynRecv)
 	for _, test := range []struct {
@@ -229,6 +410,7 @@ func TestContentQueries(t *testing.T) {
 		{"nothing queued", []hostSocket{socket(80, 0), socket(443, 0)}, []sockdiag.StateMask{closeWait}, []int{2}},
 		{"some queued", []hostSocket{socket(80, 3), socket(443, 0), socket(80, 0), socket(22, 0)}, []sockdiag.StateMask{all, closeWait}, []int{1, 2}},
 		{"all queued", []hostSocket{socket(80, 3)}, []sockdiag.StateMask{all}, []int{1}},
+		{"too many idle ports", append(idle, socket(80, 3)), []sockdiag.StateMask{all &^ closeWait, closeWait}, []int{1, 0}},
 		{"too many ports", many, []sockdiag.StateMask{all}, []int{0}},
 	} {
 		got := contentQueries(test.listeners)

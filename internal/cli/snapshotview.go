@@ -40,7 +40,7 @@ type lookText struct {
 func (v *lookText) show(s *seen) error {
 	shown := &ui.Snapshot{
 		Mode: s.mode, Filter: v.opt.filter.String(), NetNS: v.app.env.netns, At: s.at, Took: s.took,
-		Queues: s.queues, Connections: v.opt.connections, Waiting: s.waiting, Losses: s.losses, Notes: s.notes,
+		Queues: s.queues, Connections: v.opt.connections, Waiting: s.waiting, Losses: s.losses, Notes: s.notes, Partial: s.partial,
 	}
 	if v.screen {
 		v.printer.Snapshot(shown)
@@ -93,7 +93,12 @@ func (v *lookJSON) show(s *seen) error {
 		for _, h := range q.Held {
 			record.Held = append(record.Held, export.Held(h))
 		}
-		*total.HeldCloseWait += q.HeldSockets()
+		if !q.HeldKnown {
+			total.HeldCloseWait = nil
+		}
+		if total.HeldCloseWait != nil {
+			*total.HeldCloseWait += q.HeldSockets()
+		}
 		v.buf = export.AppendListener(v.buf, &record)
 		for j := range q.Look.Connections {
 			v.buf = export.AppendConnection(v.buf, &q.Look.Connections[j], q.Look, s.at)

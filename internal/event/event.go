@@ -39,7 +39,7 @@ const (
 	V6Only     Flags = 1 << 3 // Listener: takes no IPv4 connections
 	LastACK    Flags = 1 << 4 // Overflow: refused at the last ACK, the client believes that it is connected; without: at the SYN, which is never answered
 	Aborted    Flags = 1 << 5 // Overflow: the client is sent an RST
-	MPTCP      Flags = 1 << 6 // Listener: takes MPTCP connections
+	MPTCP      Flags = 1 << 6 // Listener: takes MPTCP connections; Queued: may be one
 	Sampled    Flags = 1 << 8 // Accepted: Time is when it was noticed
 	Recovered  Flags = 1 << 9 // seen late, by accept or by a walk
 )

@@ -105,23 +105,31 @@
 //	time                 of the look
 //	listeners            how many share the address, if several do
 //	close_derived        true: CLOSE of unaccepted is not counted, but what is in
-//	                     the queue and was not listed (mode diag)
-//	not_looked_at        entries of a state that is not known; of unaccepted, only
-//	                     CLOSE_WAIT is then told, as far as it was listed
+//	                     the queue and was not listed (mode diag), nor when it was
+//	                     listed again and was the same
+//	not_looked_at        entries of a state that is not known: of MPTCP, or of a
+//	                     queue that moved, or to which connections may have been
+//	                     steered from another port; of unaccepted, only CLOSE_WAIT
+//	                     is then told, as far as it was listed
+//	other_addresses      entries that came to other addresses than --addr, -4 or -6
+//	                     ask for: they are in depth, and in no other count of the
+//	                     queue
 //	excess               connections that were listed without a process and are not
 //	                     in the queue: just accepted, or MPTCP
 //	ages                 [{"below_ns", "count"}] entries by how long they have
 //	                     been queued, each in one count; the last has no bound
 //	age_unknown          entries that are in none of these
 //	unread_bytes         that queued clients have sent, but for those that were not
-//	                     listed
+//	                     listed, and those of MPTCP
 //	dropped              SYNs and last ACKs that were dropped since the listener
 //	                     was made, most often because the queue was full; what a
 //	                     client sends again counts again
 //	none_accepted_since  a time since which it is known that nothing has been
 //	                     accepted; what is left out says nothing
-//	accepted_at_most     how many can have been accepted since the oldest entry was
-//	                     queued
+//	accepted_at_most     how many can have been accepted since
+//	                     accepted_at_most_since; both are wrong by what moves
+//	                     between listeners (net.ipv4.tcp_migrate_req), as is
+//	                     none_accepted_since
 //
 // and in held silent_ns, since when nothing has come from the client of these
 // that was heard longest ago. In mode diag ages are as exact as the kernel's tick
@@ -129,11 +137,12 @@
 //
 // type "connection", an entry of the queue, the oldest first: time, listener,
 // local (the connection's own end), peer, age_ns (since it was queued), state,
-// unread_bytes, netns, cookie.
+// unread_bytes (0 is left out where clients may come by MPTCP: what those have
+// sent waits elsewhere), netns, cookie.
 //
 // The summary has time, mode (walk or diag), duration_ns (that the look took),
 // listeners, depth (of all), dead (of these, known to be in CLOSE_WAIT or CLOSE),
-// held_close_wait, losses.
+// held_close_wait (left out if it is not known of all), losses.
 //
 // # Tables
 //

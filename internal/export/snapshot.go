@@ -20,6 +20,7 @@ type queueRecord struct {
 	Listeners    *int        `json:"listeners,omitempty"`
 	CloseDerived *bool       `json:"close_derived,omitempty"`
 	NotLooked    *uint32     `json:"not_looked_at,omitempty"`
+	Elsewhere    *uint32     `json:"other_addresses,omitempty"`
 	Excess       *uint32     `json:"excess,omitempty"`
 	Ages         []ageRecord `json:"ages"`
 	AgeUnknown   uint32      `json:"age_unknown"`
@@ -27,6 +28,7 @@ type queueRecord struct {
 	Dropped      *uint64     `json:"dropped,omitempty"`
 	NoneAccepted *time.Time  `json:"none_accepted_since,omitempty"`
 	AtMost       *uint32     `json:"accepted_at_most,omitempty"`
+	AtMostSince  *time.Time  `json:"accepted_at_most_since,omitempty"`
 }
 
 type ageRecord struct {
@@ -48,6 +50,9 @@ func (s *Snapshot) fill(record *listenerRecord) {
 	if q.Unaccepted.NotLooked > 0 {
 		more.NotLooked = &q.Unaccepted.NotLooked
 	}
+	if q.Elsewhere > 0 {
+		more.Elsewhere = &q.Elsewhere
+	}
 	if q.Excess > 0 {
 		more.Excess = &q.Excess
 	}
@@ -59,7 +64,8 @@ func (s *Snapshot) fill(record *listenerRecord) {
 		more.NoneAccepted = &since
 	}
 	if q.Accepts.Known {
-		more.AtMost = &q.Accepts.AtMost
+		since := s.Wall(q.Accepts.Since).UTC()
+		more.AtMost, more.AtMostSince = &q.Accepts.AtMost, &since
 	}
 	record.queueRecord = more
 }
@@ -91,7 +97,9 @@ func AppendConnection(b []byte, e *event.Event, q *snapshot.Queue, at time.Time)
 		b = appendUint(b, "age_ns", uint64(age))
 	}
 	b = appendWord(b, "state", e.State.String())
-	b = appendUint(b, "unread_bytes", uint64(e.Unread))
+	if e.Unread > 0 || e.Flags&event.MPTCP == 0 {
+		b = appendUint(b, "unread_bytes", uint64(e.Unread))
+	}
 	if e.NetNS != 0 {
 		b = appendUint(b, "netns", uint64(e.NetNS))
 	}

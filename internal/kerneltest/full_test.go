@@ -73,20 +73,7 @@ func TestAttachToAFullQueue(t *testing.T) {
 		if states["CLOSE_WAIT"]+states["CLOSE"] != dead {
 			t.Fatalf("made %v", states)
 		}
-		await(t, "their deaths", func() bool {
-			rows, closeWait, established := ss(t), 0, 0
-			for i := range rows {
-				if rows[i].local == l.addr {
-					switch rows[i].state {
-					case "CLOSE-WAIT":
-						closeWait++
-					case "ESTAB":
-						established++
-					}
-				}
-			}
-			return closeWait == states["CLOSE_WAIT"] && established == states["ESTABLISHED"]
-		})
+		awaitStates(t, l.addr, states["CLOSE_WAIT"], states["ESTABLISHED"])
 		if _, err := net.DialTimeout("tcp4", l.addr, 100*time.Millisecond); err == nil {
 			t.Fatal("a full queue took one more")
 		}

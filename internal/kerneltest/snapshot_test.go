@@ -67,6 +67,7 @@ func TestSnapshotTellsWhatTheOthersTell(t *testing.T) {
 	var all []*dialed
 	states := []string{"ESTABLISHED", "CLOSE_WAIT", "CLOSE", "ESTABLISHED", "CLOSE_WAIT", "CLOSE"}
 	for _, state := range states {
+		time.Sleep(5 * time.Millisecond) // so that each counted those before it
 		d := dial(t, l.addr)
 		all = append(all, d)
 		switch state {
@@ -81,20 +82,7 @@ func TestSnapshotTellsWhatTheOthersTell(t *testing.T) {
 	if err == nil {
 		t.Fatal("a full queue took one more")
 	}
-	await(t, "their deaths", func() bool {
-		closeWait, established := 0, 0
-		for _, row := range ss(t) {
-			if row.local == l.addr {
-				switch row.state {
-				case "CLOSE-WAIT":
-					closeWait++
-				case "ESTAB":
-					established++
-				}
-			}
-		}
-		return closeWait == 4 && established == 2
-	})
+	awaitStates(t, l.addr, 4, 2)
 	port := portOf(t, l.addr)
 
 	for _, how := range []struct {

@@ -30,6 +30,21 @@ func ss(t *testing.T) []socket {
 	return parseSS(t, ssText(t))
 }
 
+// awaitStates waits until ss has so many connections at an address in these
+// states: those that were reset in a queue it does not list.
+func awaitStates(t *testing.T, local string, closeWait, established int) {
+	t.Helper()
+	await(t, "their deaths", func() bool {
+		states := make(map[string]int)
+		for _, row := range ss(t) {
+			if row.local == local {
+				states[row.state]++
+			}
+		}
+		return states["CLOSE-WAIT"] == closeWait && states["ESTAB"] == established
+	})
+}
+
 func parseSS(t *testing.T, text string) []socket {
 	t.Helper()
 	var list []socket

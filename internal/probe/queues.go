@@ -27,16 +27,23 @@ func (e *NoWalkError) Error() string { return "walk queues: " + e.err.Error() }
 
 func (e *NoWalkError) Unwrap() []error { return []error{e.err, ErrUnsupported} }
 
-// mostWalked bounds the memory of a walk: entries in all queues.
-const mostWalked = 1 << 18
+// MostWalked bounds the memory of a walk: entries in all queues.
+const MostWalked = 1 << 18
+
+// BlindNamespaces is what a Loss of a Look says that is of network namespaces
+// that could not be entered: of all others, nothing is missing.
+const BlindNamespaces = "namespaces"
+
+// ErrTooMany says that queues hold more than MostWalked entries, now.
+var ErrTooMany = errors.New("they are too long")
 
 // OpenQueues makes room for so many entries of queues, and for so many
 // listeners that the filter selects by place: PIDs, Comms and Cgroup are not
 // looked at. The error wraps ErrUnsupported if socket iterators do not work
 // here, or not for so much.
 func OpenQueues(f filter.Filter, entries, listeners int) (*Queues, error) {
-	if entries > mostWalked {
-		return nil, &NoWalkError{fmt.Errorf("they hold %d entries, and there is room for %d", entries, mostWalked)}
+	if entries > MostWalked {
+		return nil, &NoWalkError{fmt.Errorf("%w: they hold %d entries, and there is room for %d", ErrTooMany, entries, MostWalked)}
 	}
 	features := preflight.DetectWalk()
 	if err := working("eBPF", features.RingBuf, "BTF type information", features.BTF, "socket iterators", features.IterTCP); err != nil {
@@ -55,18 +62,22 @@ func OpenQueues(f filter.Filter, entries, listeners int) (*Queues, error) {
 		return nil, err
 	}
 	q := &Queues{t: &Tracer{plan: plan, coll: coll, lookedForBlocked: true}, entries: entries}
-	if err := q.start(); err != nil {
+	if err := q.start(f.NetNS); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	return q, nil
 }
 
-func (q *Queues) start() (err error) {
+// start walks one network namespace, by its inode; 0: all.
+func (q *Queues) start(netns uint32) (err error) {
 	if q.t.ring, err = ringbuf.NewReader(q.t.coll.Maps[tracingMapEvents]); err != nil {
 		return fmt.Errorf("open event buffer: %w", err)
 	}
-	q.t.walk, err = newWalker(q.t.coll.Programs[q.t.plan.walk])
-	return err
+	if q.t.walk, err = newWalker(q.t.coll.Programs[q.t.plan.walk]); err != nil {
+		return err
+	}
+	q.t.walk.only = netns
+	return nil
 }
 
 // Entries is how many entries it made room for.
@@ -92,7 +103,7 @@ func (q *Queues) Look(fn func(*event.Event)) ([]listener.Loss, error) {
 		losses = append(losses, listener.Loss{What: what, Text: text, Count: lost})
 	}
 	if blind := len(q.t.walk.blind); blind > 0 {
-		losses = append(losses, listener.Loss{What: "namespaces", Count: uint64(blind),
+		losses = append(losses, listener.Loss{What: BlindNamespaces, Count: uint64(blind),
 			Text: fmt.Sprintf("network namespaces could not be walked, and what waits there is not listed (%v)", q.t.walk.lastError)})
 	}
 	return losses, nil

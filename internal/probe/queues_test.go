@@ -7,6 +7,7 @@ import (
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/netns"
 	"acceptwatch/internal/preflight"
 )
 
@@ -82,9 +83,27 @@ func TestQueuesWithoutRoomAreTold(t *testing.T) {
 }
 
 func TestTooLongQueuesAreRefused(t *testing.T) {
-	_, err := OpenQueues(filter.Filter{}, mostWalked+1, 1)
+	_, err := OpenQueues(filter.Filter{}, MostWalked+1, 1)
 	var refused *NoWalkError
-	if !errors.As(err, &refused) || !errors.Is(err, ErrUnsupported) {
+	if !errors.As(err, &refused) || !errors.Is(err, ErrUnsupported) || !errors.Is(err, ErrTooMany) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Of a network namespace that is not chosen, nothing is looked at or missing.
+func TestOneNetworkNamespaceIsWalked(t *testing.T) {
+	s := listen(t, "127.0.0.1:0", 8)
+	connect(t, s.addr)
+	f := onPort(s.addr.Port())
+	for _, own := range []bool{true, false} {
+		f.NetNS = must(netns.Current())(t).Inode
+		if !own {
+			f.NetNS++
+		}
+		q := openQueues(t, f, 8)
+		got, _ := s.look(t, q)
+		if own != (len(got) == 2) || own != q.t.walk.seen[must(netns.Current())(t).Inode] || len(q.t.walk.seen) > 1 {
+			t.Errorf("own %v: %s, walked %v", own, describe(got), q.t.walk.seen)
+		}
 	}
 }

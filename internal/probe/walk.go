@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -19,6 +20,7 @@ const namespacesEvery = 5 * time.Second
 // that of the thread that opens it (net/ipv4/tcp_ipv4.c, bpf_iter_tcp).
 type walker struct {
 	iter       *link.Iter
+	only       uint32 // network namespace, by its inode; 0: all
 	namespaces []netns.NS
 	listed     time.Time
 	seen       map[uint32]bool // inodes of those that the last walk looked into,
@@ -43,6 +45,9 @@ func (w *walker) unseen() int { return w.unlisted + len(w.blind) }
 func (w *walker) run() error {
 	if now := time.Now(); now.Sub(w.listed) >= namespacesEvery {
 		namespaces, denied := netns.List()
+		if w.only != 0 {
+			namespaces = slices.DeleteFunc(namespaces, func(ns netns.NS) bool { return ns.Inode != w.only })
+		}
 		w.namespaces, w.listed = namespaces, now
 		w.unlisted, w.lastError = len(denied), errors.Join(denied...)
 	}
@@ -59,7 +64,7 @@ func (w *walker) run() error {
 		// Namespaces come and go: list them again next time.
 		w.listed = time.Time{}
 	}
-	if len(w.blind) == len(w.namespaces) {
+	if len(w.blind) == len(w.namespaces) && (w.only == 0 || len(w.blind) > 0) {
 		return fmt.Errorf("walk the accept queues: %w", w.lastError)
 	}
 	return nil

@@ -32,7 +32,7 @@ func (h *History) compare(key listener.Key, now *heads, sure bool, at int64) int
 		h.next = make(map[listener.Key]remembered)
 	}
 	was := h.last[key]
-	r := remembered{heads: *now, sure: sure && len(now.list) > 0 && !now.more, since: at}
+	r := remembered{heads: *now, sure: sure && len(now.list) > 0 && !now.more && !now.undated, since: at}
 	same := was.sure && now.contain(&was.heads)
 	if same {
 		r = was
@@ -55,9 +55,10 @@ const (
 // heads are the entries of which one is the oldest, and some that are not much
 // younger. Of a walk that is one; ages from sock_diag are only so exact.
 type heads struct {
-	more   bool // than could be kept
-	oldest int64
-	list   []head
+	more    bool // than could be kept
+	undated bool // there is one whose age is not known: a Fast Open
+	oldest  int64
+	list    []head
 }
 
 type head struct {
@@ -74,7 +75,11 @@ type entry struct {
 }
 
 func (h *heads) add(e *event.Event, walked bool) {
-	if walked {
+	switch {
+	case e.Queued == 0 && (!walked || len(h.list) == 0):
+		h.undated = true
+		return
+	case walked:
 		if len(h.list) == 0 {
 			h.list = []head{{entry{peer: e.Peer, queued: e.Queued}, 0}}
 		}

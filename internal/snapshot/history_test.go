@@ -8,18 +8,20 @@ import (
 )
 
 // found is a look at one queue, at a time in s, that lists entries by their
-// ports and when they were queued, in s.
+// ports and when they were queued, in s. What was hidden below 0 was accepted
+// before the depth was read again.
 type found struct {
 	at     int64
-	hidden uint32
+	hidden int
 	ports  []uint16
-	queued []float64
+	queued []float64 // 0: not known
 }
 
 func (f *found) look(h *History, walked bool) int64 {
 	const at = "127.0.0.1:80"
 	l := New(Options{Walked: walked, Before: h})
-	bound := listening(1, at, uint32(len(f.ports))+f.hidden, 128)
+	depth := len(f.ports)
+	bound := listening(1, at, uint32(depth+max(0, f.hidden)), 128)
 	bound.Time = f.at * second
 	l.Listener(bound)
 	for i, port := range f.ports {
@@ -27,6 +29,7 @@ func (f *found) look(h *History, walked bool) int64 {
 		e.Time, e.Queued, e.DepthAtEntry = f.at*second, int64(f.queued[i]*float64(second)), 5
 		l.Queued(e)
 	}
+	bound.Depth = uint32(depth + f.hidden)
 	l.Again(bound)
 	none := l.Queues()[0].Accepts.NoneSince / second
 	h.Turn()
@@ -64,6 +67,14 @@ func TestNothingIsAcceptedWhileTheHeadStays(t *testing.T) {
 			{10, 1, []uint16{1, 2}, []float64{1, 2}}, {11, 1, []uint16{1, 2}, []float64{1, 2}}}, 0},
 		{"one behind the head is not listed any more", false, []found{
 			{10, 0, []uint16{1, 2}, []float64{1, 2}}, {11, 1, []uint16{1}, []float64{1}}, {12, 1, []uint16{1}, []float64{1}}}, 10},
+		{"a Fast Open may be the head", true, []found{
+			{10, 0, []uint16{1, 2}, []float64{0, 2}}, {11, 0, []uint16{2}, []float64{2}}}, 0},
+		{"a Fast Open may be before what is listed", false, []found{
+			{10, 0, []uint16{2, 1}, []float64{2, 0}}, {11, 0, []uint16{2}, []float64{2}}}, 0},
+		{"accepted before the depth was read again", false, []found{
+			{10, -1, []uint16{1, 2}, []float64{1, 2}}, {11, 0, []uint16{1, 2}, []float64{1, 2}}}, 0},
+		{"listed, and all accepted since", false, []found{
+			{10, 0, []uint16{1}, []float64{1}}, {11, -1, []uint16{1}, []float64{1}}}, 0},
 		{"listed in another order", false, []found{
 			{10, 0, []uint16{3, 2, 1}, []float64{3, 2, 1}}, {11, 0, []uint16{2, 1, 3}, []float64{2, 1, 3}}}, 10},
 	} {

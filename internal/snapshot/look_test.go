@@ -3,6 +3,7 @@ package snapshot
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -63,11 +64,12 @@ func TestDepthsAndStates(t *testing.T) {
 		{"queued while one looked", false, 2, 5, []event.State{est, est, est}, 0, counts{Depth: 3, Established: 3}},
 		{"emptied while one looked", false, 5, 0, nil, 0, counts{}},
 		{"moved, and something was reset", false, 5, 4, []event.State{est, est}, 0,
-			counts{Depth: 4, Established: 2, Close: 2, AgeUnknown: 2, Derived: true}},
+			counts{Depth: 4, Established: 2, NotLooked: 2, AgeUnknown: 2}},
 		{"more than there are", false, 1, 1, []event.State{est, est, est}, 0, counts{Depth: 1, Established: 3, Excess: 2}},
 		{"MPTCP may be what is not listed", false, 3, 3, []event.State{est}, 4,
 			counts{Depth: 3, Established: 1, NotLooked: 2, AgeUnknown: 2}},
 		{"a walk sees CLOSE", true, 3, 0, []event.State{est, cl, cw}, 0, counts{Depth: 3, Established: 1, CloseWait: 1, Close: 1}},
+		{"more come while one walks", true, 1, 0, []event.State{est, cl, cw}, 0, counts{Depth: 3, Established: 1, CloseWait: 1, Close: 1}},
 		{"a walk that was cut", true, 5, 0, []event.State{est, cl, cw}, 0,
 			counts{Depth: 5, Established: 1, CloseWait: 1, Close: 1, NotLooked: 2, AgeUnknown: 2}},
 	} {
@@ -81,12 +83,125 @@ func TestDepthsAndStates(t *testing.T) {
 		}
 		if !test.walked {
 			l.Again(listening(1, at, test.after, 128))
+			for i, state := range test.entries {
+				l.Relisted(queued(at, uint16(1000+i), state, time.Second))
+			}
+			l.Confirm(listening(1, at, test.after, 128))
 		}
 		q := l.Queues()[0]
 		u := q.Unaccepted
 		got := counts{q.Depth, u.Established, u.CloseWait, u.Close, u.SynRecv, u.NotLooked, q.Excess, q.AgeUnknown, q.Derived}
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: %s", test.name, diff)
+		}
+	}
+}
+
+// What is not listed was reset only if nothing else can explain it.
+func TestWhatIsNotListedIsNotAlwaysReset(t *testing.T) {
+	const at = "127.0.0.1:80"
+	for _, test := range []struct {
+		name          string
+		before, after []uint16 // depths, and ports that are listed
+		depths        [3]uint32
+		stray         string // a connection without a process, at this address
+		other         string // a listener there
+		want          Hidden
+	}{
+		{"twice the same", []uint16{1, 2}, []uint16{2, 1}, [3]uint32{5, 5, 5}, "", "", NoneHidden},
+		{"nothing is listed twice", nil, nil, [3]uint32{5, 5, 5}, "", "", NoneHidden},
+		{"one was accepted, another came", []uint16{1, 2}, []uint16{2, 3}, [3]uint32{5, 5, 5}, "", "", Moving},
+		{"one more was listed", []uint16{1}, []uint16{1, 2}, [3]uint32{5, 5, 5}, "", "", Moving},
+		{"the depth changed meanwhile", []uint16{1}, []uint16{1}, [3]uint32{5, 4, 5}, "", "", Moving},
+		{"the depth changed afterwards", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 4}, "", "", Moving},
+		{"what was steered may be it", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 5}, "127.0.0.1:443", "", Steered},
+		{"another listener's", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 5}, "127.0.0.1:443", "0.0.0.0:443", NoneHidden},
+		{"not of that address", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 5}, "127.0.0.1:443", "127.0.0.2:443", Steered},
+	} {
+		l := New(Options{})
+		l.Listener(listening(1, at, test.depths[0], 128))
+		for _, port := range test.before {
+			l.Queued(queued(at, port, est, time.Second))
+		}
+		l.Again(listening(1, at, test.depths[1], 128))
+		if !l.Hides() {
+			t.Errorf("%s: nothing is hidden", test.name)
+		}
+		for _, port := range test.after {
+			l.Relisted(queued(at, port, est, time.Second))
+		}
+		if test.stray != "" {
+			l.Relisted(queued(test.stray, 9, est, time.Second))
+		}
+		l.Confirm(listening(1, at, test.depths[2], 128))
+		if test.other != "" {
+			l.Confirm(listening(2, test.other, 0, 128))
+		}
+		all := l.Queues()
+		q := all[0]
+		u, hidden := q.Unaccepted, q.Depth-uint32(len(test.before))
+		wantClose, wantNot := hidden, uint32(0)
+		if test.want != NoneHidden {
+			wantClose, wantNot = 0, hidden
+		}
+		if len(all) != 1 || q.Hidden != test.want || u.Close != wantClose || u.NotLooked != wantNot || q.Derived != (wantClose > 0) {
+			t.Errorf("%s: hidden because %d, %+v", test.name, q.Hidden, u)
+		}
+	}
+	l := New(Options{})
+	l.Listener(listening(1, at, 5, 128))
+	l.Again(listening(1, at, 5, 128))
+	l.NotListed(1)
+	l.Confirm(listening(1, at, 5, 128))
+	if q := l.Queues()[0]; q.Hidden != Unlisted || q.Unaccepted.NotLooked != 5 || q.Unaccepted.Close != 0 {
+		t.Errorf("nothing could be listed: %+v", q)
+	}
+}
+
+// Of a listener at all addresses, one may be asked for.
+func TestOnlyWantedAddressesAreCounted(t *testing.T) {
+	wanted := func(_ uint32, local netip.AddrPort) bool { return local.Addr() == netip.MustParseAddr("127.0.0.1") }
+	for _, walked := range []bool{true, false} {
+		l := New(Options{Walked: walked, Connections: true, Wanted: wanted})
+		bound, one := listening(1, "0.0.0.0:80", 4, 8), listening(2, "127.0.0.2:81", 1, 8)
+		l.Listener(bound)
+		l.Listener(one)
+		entries := []*event.Event{queued("127.0.0.2:80", 1, cw, time.Minute), queued("127.0.0.1:80", 2, est, time.Second),
+			queued("127.0.0.2:80", 3, cw, time.Second), queued("127.0.0.2:81", 4, est, time.Second)}
+		for _, e := range entries {
+			l.Queued(e)
+		}
+		l.Again(bound)
+		for _, e := range entries {
+			l.Relisted(e)
+		}
+		l.Confirm(bound)
+		all := l.Queues()
+		q := all[slices.IndexFunc(all, func(q *Queue) bool { return q.Key.Addr == bound.Local })]
+		age, _ := q.Oldest()
+		u := q.Unaccepted
+		if q.Depth != 4 || q.Elsewhere != 2 || u.Established != 1 || u.CloseWait != 0 || u.Close != 0 || u.NotLooked != 1 ||
+			age != time.Second || q.Unread != 10 || len(q.Connections) != 1 {
+			t.Errorf("walked %v: %+v", walked, q)
+		}
+		if !walked && q.Hidden != Unaddressed {
+			t.Errorf("hidden because %d", q.Hidden)
+		}
+		if q := all[1-slices.Index(all, q)]; q.Elsewhere != 0 || q.Unaccepted.Established != 1 {
+			t.Errorf("at its own address: %+v", q)
+		}
+	}
+}
+
+func TestEntriesOfAnMPTCPListenerAreMarked(t *testing.T) {
+	for _, flags := range []event.Flags{0, event.MPTCP} {
+		l := New(Options{Walked: true, Connections: true})
+		bound, e := listening(1, "127.0.0.1:80", 1, 8), queued("127.0.0.1:80", 1, est, time.Second)
+		bound.Flags, e.ListenerID = flags, 1
+		l.Listener(bound)
+		l.Queued(e)
+		if got := l.Queues()[0].Connections; len(got) != 1 || got[0].Flags != flags {
+			t.Errorf("%d: %+v", flags, got)
 		}
 	}
 }
@@ -147,25 +262,40 @@ func TestListenersThatShareAnAddress(t *testing.T) {
 	}
 }
 
-func TestWhatTheHeadOfAQueueProves(t *testing.T) {
-	for _, test := range []struct {
-		name         string
-		walked       bool
-		age          time.Duration
+func TestWhatAQueueProvesOfAccept(t *testing.T) {
+	type entry struct {
+		ago          time.Duration // negative: not known
 		depthAtEntry uint32
-		want         Accepts
+	}
+	const ms = time.Millisecond
+	for _, test := range []struct {
+		name    string
+		walked  bool
+		entries []entry
+		want    Accepts
 	}{
-		{"it came to an empty queue", true, 41 * time.Second, 0, Accepts{NoneSince: now - 41*second, Known: true}},
-		{"others were before it", true, 41 * time.Second, 7, Accepts{AtMost: 7, Known: true}},
-		{"it is not ESTABLISHED yet", true, -1, 0, Accepts{}},
-		{"sock_diag does not know the head", false, 41 * time.Second, 0, Accepts{}},
+		{"a head alone may have come with another", true, []entry{{41 * time.Second, 0}}, Accepts{}},
+		{"one that counted those before it", true, []entry{{41 * time.Second, 0}, {40 * time.Second, 1}, {9 * time.Second, 2}},
+			Accepts{NoneSince: now - 40*second, Since: now - 40*second, Known: true}},
+		{"of two at once none counted the other", true, []entry{{41 * time.Second, 0}, {41*time.Second - ms/2, 1}}, Accepts{}},
+		{"a later one did", true, []entry{{41 * time.Second, 0}, {41*time.Second - ms/2, 0}, {41*time.Second - 2*ms, 2}},
+			Accepts{NoneSince: now - 41*second + 2*int64(ms), Since: now - 41*second + 2*int64(ms), Known: true}},
+		{"others were there", true, []entry{{41 * time.Second, 7}, {40 * time.Second, 5}, {39 * time.Second, 3}},
+			Accepts{AtMost: 4, Since: now - 40*second, Known: true}},
+		{"until they were accepted", true, []entry{{41 * time.Second, 7}, {40 * time.Second, 5}, {39 * time.Second, 2}},
+			Accepts{AtMost: 4, Since: now - 40*second, NoneSince: now - 39*second, Known: true}},
+		{"it counted fewer than are before it", true, []entry{{41 * time.Second, 0}, {40 * time.Second, 0}}, Accepts{}},
+		{"when the one before came is not known", true, []entry{{-1, 0}, {40 * time.Second, 1}}, Accepts{}},
+		{"when it came is not known", true, []entry{{41 * time.Second, 0}, {-1, 1}}, Accepts{}},
+		{"sock_diag does not know the order", false, []entry{{41 * time.Second, 0}, {40 * time.Second, 1}}, Accepts{}},
 	} {
 		l := New(Options{Walked: test.walked})
 		l.Listener(listening(1, "127.0.0.1:80", 2, 8))
-		head := queued("127.0.0.1:80", 1, est, test.age)
-		head.ListenerID, head.DepthAtEntry = 1, test.depthAtEntry
-		l.Queued(head)
-		l.Queued(queued("127.0.0.1:80", 2, est, time.Second))
+		for i, one := range test.entries {
+			e := queued("127.0.0.1:80", uint16(i+1), est, one.ago)
+			e.ListenerID, e.DepthAtEntry = 1, one.depthAtEntry
+			l.Queued(e)
+		}
 		if got := l.Queues()[0].Accepts; got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}

@@ -197,6 +197,16 @@ func (t *Trigger) Fires(v *Values) (why string, fires bool) {
 	return "", false
 }
 
+// Asks says whether a condition is about a measure, such as "wait".
+func (t *Trigger) Asks(measure string) bool {
+	for _, all := range t.any {
+		if slices.ContainsFunc(all, func(c condition) bool { return c.measure == measure }) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *condition) met(v *Values) bool {
 	var now float64
 	limit := c.value

@@ -24,6 +24,7 @@ type Snapshot struct {
 	// Waiting is what does not listen, such as "port 8000"; empty: nothing.
 	Waiting string
 	Losses  []listener.Loss
+	Partial bool     // not everything could be looked at: a note tells
 	Notes   []string // on what could not be seen
 }
 
@@ -71,7 +72,7 @@ func (p *Printer) Snapshot(s *Snapshot) {
 
 func modeWords(s *Snapshot) string {
 	switch {
-	case s.Mode == "walk" && len(s.Losses) > 0:
+	case s.Mode == "walk" && (s.Partial || len(s.Losses) > 0 || slices.ContainsFunc(s.Queues, func(q Queue) bool { return q.Unaccepted.NotLooked > 0 })):
 		return "the queues were walked, not all was seen"
 	case s.Mode == "walk":
 		return "the queues were walked, everything is exact"
@@ -139,12 +140,11 @@ func (p *Printer) queue(q *Queue, s *Snapshot) {
 		}
 		p.row(problem, Count(u.Close), "CLOSE", about)
 	}
+	if look.Elsewhere > 0 {
+		p.row(plain, Count(look.Elsewhere), "more", "came to other addresses")
+	}
 	if u.NotLooked > 0 {
-		about := "of a state and an age that are not known"
-		if s.Mode == "diag" {
-			about = "of MPTCP clients, or reset: sock_diag does not tell which"
-		}
-		p.row(slow, Count(u.NotLooked), "not listed", about)
+		p.row(slow, Count(u.NotLooked), "not listed", hiddenWords(look.Hidden))
 	}
 	if look.Excess > 0 {
 		p.row(slow, Count(look.Excess), "in excess", "listed without a process and not in the queue: just accepted, or MPTCP")
@@ -184,6 +184,9 @@ func fullest(look *snapshot.Queue) string {
 	return ""
 }
 
+// connectionColumns is how wide a row of connections is beside the peer.
+const connectionColumns = len("  ") + 10 + len("  ") + 11 + len("    ") + 8
+
 func (p *Printer) connections(look *snapshot.Queue) {
 	all := look.Connections
 	if len(all) == 0 {
@@ -193,6 +196,9 @@ func (p *Printer) connections(look *snapshot.Queue) {
 	peer := len("PEER")
 	for i := range all {
 		peer = max(peer, len(peerOf(&all[i])))
+	}
+	if p.edge > 0 { // one long address breaks its own row only
+		peer = min(peer, max(len("PEER"), p.edge-connectionColumns))
 	}
 	row := func(s style, age, state, from, unread string) {
 		p.note(s, fmt.Sprintf("  %10s  %-11s  %-*s  %8s", age, state, peer, from, unread))
@@ -207,7 +213,11 @@ func (p *Printer) connections(look *snapshot.Queue) {
 		if e.State.Dead() {
 			s = problem
 		}
-		row(s, age, e.State.String(), peerOf(e), Count(e.Unread))
+		unread := Count(e.Unread)
+		if e.Unread == 0 && e.Flags&event.MPTCP != 0 {
+			unread = "?"
+		}
+		row(s, age, e.State.String(), peerOf(e), unread)
 	}
 	if look.Derived {
 		p.print(problem, "  ", "and "+Count(look.Unaccepted.Close)+" that were reset, which sock_diag does not list (derived)")

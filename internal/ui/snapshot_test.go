@@ -46,7 +46,7 @@ func sampleSnapshot() *Snapshot {
 		Unaccepted: listener.Unaccepted{Established: 129, SynRecv: 1, Ages: listener.Ages{0, 0, 0, 129, 0, 0}}}, AgeUnknown: 1})
 	slow := queue("127.0.0.1:7000", snapshot.Queue{Row: listener.Row{Depth: 4, Backlog: 8, OldestQueued: 88 * second,
 		Unaccepted: listener.Unaccepted{Established: 1, NotLooked: 3, Ages: listener.Ages{0, 0, 0, 0, 1, 0}}},
-		AgeUnknown: 3, Excess: 1, Accepts: snapshot.Accepts{AtMost: 1, Known: true}})
+		AgeUnknown: 3, Hidden: snapshot.Multipath, Excess: 1, Accepts: snapshot.Accepts{AtMost: 1, Since: 88 * second, Known: true}})
 	return &Snapshot{
 		Mode: "diag", Filter: "everything", NetNS: 1, At: wall(100 * second), Took: 12 * time.Millisecond, Connections: true,
 		Queues: []Queue{incident, group, slow, leak,
@@ -71,6 +71,71 @@ func TestSnapshotAsText(t *testing.T) {
 			if n := len([]rune(strings.TrimSuffix(line, "\n"))); columns > 0 && n > columns {
 				t.Errorf("%d columns in a line: %q", n, line)
 			}
+		}
+	}
+}
+
+// What was accepted while one looked is listed, and not of those that are queued.
+func TestNoMoreHaveGoneThanAreQueued(t *testing.T) {
+	columns, now := 0, wall(0)
+	p := printerAt(&bytes.Buffer{}, &columns, &now)
+	q := Queue{Listener: Listener{Row: listener.Row{Depth: 3, Unaccepted: listener.Unaccepted{CloseWait: 5}}}, Look: &snapshot.Queue{Excess: 2}}
+	if got, want := p.meaning(&q, now), "3 of 3 queued clients have already hung up"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestWordsAreOfTheAddressThatIsAskedFor(t *testing.T) {
+	columns, now := 0, wall(0)
+	p := printerAt(&bytes.Buffer{}, &columns, &now)
+	for elsewhere, want := range map[uint32]string{
+		0: "1 of 3 queued clients has already hung up",
+		1: "1 of 2 queued clients has already hung up",
+		3: "no queued client came to such an address",
+	} {
+		q := Queue{Listener: Listener{Row: listener.Row{Depth: 3, Backlog: 8}}, Look: &snapshot.Queue{Elsewhere: elsewhere}}
+		q.Unaccepted.CloseWait = 1
+		q.Look.Backlog = 8
+		if got := p.meaning(&q, now); got != want {
+			t.Errorf("%d elsewhere: %q, want %q", elsewhere, got, want)
+		}
+	}
+}
+
+func TestOnlyWhatWasAllSeenIsExact(t *testing.T) {
+	notLooked := Queue{Listener: Listener{Row: listener.Row{Unaccepted: listener.Unaccepted{NotLooked: 1}}}}
+	for _, test := range []struct {
+		s     Snapshot
+		exact bool
+	}{
+		{Snapshot{}, true},
+		{Snapshot{Notes: []string{"owners may be missing"}}, true},
+		{Snapshot{Partial: true}, false},
+		{Snapshot{Losses: make([]listener.Loss, 1)}, false},
+		{Snapshot{Queues: []Queue{notLooked}}, false},
+	} {
+		test.s.Mode = "walk"
+		if got := strings.Contains(modeWords(&test.s), "everything is exact"); got != test.exact {
+			t.Errorf("%+v: exact %v", test.s, got)
+		}
+	}
+}
+
+// One long address does not break the rows of the others.
+func TestConnectionsFitBesideALongAddress(t *testing.T) {
+	var out bytes.Buffer
+	columns, now := 80, wall(0)
+	p := printerAt(&out, &columns, &now)
+	s := sampleSnapshot()
+	list := s.Queues[0].Look.Connections
+	list[0].Peer = netip.MustParseAddrPort("[2001:db80:1111:2222:3333:4444:5555:6666]:40001")
+	p.Snapshot(s)
+	_ = p.Flush()
+	for _, want := range []string{"ESTABLISHED  [2001:db8::17]:40002 ", " UNREAD"} {
+		i := strings.Index(out.String(), want)
+		line, _, _ := strings.Cut(out.String()[max(i, 0):], "\n")
+		if i < 0 || !strings.HasSuffix(line, "0") && !strings.HasSuffix(line, "UNREAD") {
+			t.Errorf("%q is broken:\n%s", want, out.String())
 		}
 	}
 }

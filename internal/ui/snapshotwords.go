@@ -20,23 +20,27 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 		return ""
 	}
 	var parts []string
+	queued := q.Depth - min(q.Depth, look.Elsewhere)
+	dead, closeWait := min(u.Dead(), queued), min(u.CloseWait, queued) // what was just accepted is listed too
 	client := func(n uint32) string { return Plural(n, "queued client") }
 	switch {
+	case queued == 0:
+		parts = append(parts, "no queued client came to such an address")
 	case u.Dead() == 0 && u.NotLooked > 0:
-		parts = append(parts, client(q.Depth)+", "+Count(u.NotLooked)+" of them in a state that is not known")
+		parts = append(parts, client(queued)+", "+Count(u.NotLooked)+" of them in a state that is not known")
 	case u.Dead() == 0:
 		verb := " wait"
-		if q.Depth == 1 {
+		if queued == 1 {
 			verb = " waits"
 		}
-		parts = append(parts, client(q.Depth)+verb)
+		parts = append(parts, client(queued)+verb)
 	case u.Close == 0:
-		parts = append(parts, Count(u.CloseWait)+" of "+client(q.Depth)+has(u.CloseWait)+" already hung up")
+		parts = append(parts, Count(closeWait)+" of "+client(queued)+has(closeWait)+" already hung up")
 	case u.CloseWait == 0:
-		parts = append(parts, Count(u.Close)+" of "+client(q.Depth)+has(u.Close)+" already reset the connection")
+		parts = append(parts, Count(u.Close)+" of "+client(queued)+has(u.Close)+" already reset the connection")
 	default:
 		parts = append(parts, fmt.Sprintf("%s of %s have already gone (%s hung up, %s reset)",
-			Count(u.Dead()), client(q.Depth), Count(u.CloseWait), Count(u.Close)))
+			Count(dead), client(queued), Count(closeWait), Count(u.Close)))
 	}
 	age, known := q.Oldest()
 	if known {
@@ -48,7 +52,7 @@ func (p *Printer) meaning(q *Queue, at time.Time) string {
 			parts = append(parts, "nothing has been accepted since "+moment(p.wall(accepts.NoneSince), at))
 		case accepts.Known:
 			parts = append(parts, "at most "+Plural(accepts.AtMost, "connection")+has(accepts.AtMost)+
-				" been accepted since "+moment(p.wall(q.OldestQueued), at))
+				" been accepted since "+moment(p.wall(accepts.Since), at))
 		}
 	}
 	switch _, several := look.Fullest(); {
@@ -104,4 +108,22 @@ func short(d time.Duration) string {
 		return strings.TrimSuffix(text, "0s")
 	}
 	return text
+}
+
+// hiddenWords are why the state of entries is not known.
+func hiddenWords(h snapshot.Hidden) string {
+	switch h {
+	case snapshot.Moving:
+		return "reset, or came and went meanwhile"
+	case snapshot.Multipath:
+		return "of MPTCP clients, or reset: sock_diag does not tell which"
+	case snapshot.Steered:
+		return "reset, or steered here from another address or port: connections wait of which the listener is not known"
+	case snapshot.Unlisted:
+		return "the sockets of their network namespace could not be listed"
+	case snapshot.Unaddressed:
+		return "reset, and to which address they came is not known"
+	default:
+		return "of a state and an age that are not known"
+	}
 }
