@@ -37,8 +37,11 @@ func (c *collector) event(e *event.Event) {
 		c.column(q.place, column).Overflow++
 	case event.AcceptError:
 		q := c.queueOf(e)
-		if q.stall != nil {
-			q.stall.Failed += uint64(e.Repeats)
+		if s := q.stall; s != nil {
+			s.Failed += uint64(e.Repeats)
+			if s.Errno == 0 {
+				s.Errno, s.Failing = e.Errno, Who{PID: e.PID, Comm: e.Comm}
+			}
 		}
 		c.column(q.place, column).Failed += uint64(e.Repeats)
 	case event.Listener:

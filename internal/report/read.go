@@ -83,11 +83,6 @@ func (c *collector) finish() *Report {
 			c.endStall(q, r.End, 0, Who{})
 		}
 	}
-	for i := range r.Stalls {
-		if s := &r.Stalls[i]; s.Failed == 0 {
-			s.Failing = Who{}
-		}
-	}
 	last := c.see(r.End)
 	r.Patience = c.patience.result()
 	c.total.to(last)

@@ -64,7 +64,8 @@ type Stall struct {
 	By       Who // who ended it by an accept, or nobody
 	Before   Who // who accepted last before it; nobody: not known
 	// Why accept() failed most often since the last accept when the stall was
-	// noticed; Errno 0: it did not fail, or it was not called.
+	// noticed, or else why it failed first after that; Errno 0: it did not fail, or
+	// it was not called.
 	Errno   uint16
 	Failing Who
 	Failed  uint64 // calls, of all processes, from the last accept on
