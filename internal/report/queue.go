@@ -23,6 +23,8 @@ type queue struct {
 	at             int64 // ns: of depth
 	last           Who   // acceptor
 	stall          *Stall
+	// Failed calls of accept(), and what they were at the last accept.
+	failed, failedThen uint64
 }
 
 // queueOf is the queue of an event. Of one whose listener is not known, it is

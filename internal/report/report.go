@@ -68,7 +68,7 @@ type Stall struct {
 	// it was not called.
 	Errno   uint16
 	Failing Who
-	Failed  uint64 // calls, of all processes, from the last accept on
+	Failed  uint64 // recorded calls, of all processes, from the last accept on
 	// Diagnosis is why nobody accepted; nil: nobody looked, or not for long enough.
 	Diagnosis *Diagnosis
 	Depth     uint32 // the greatest

@@ -31,3 +31,34 @@ func TestFailuresAfterAStallWasNoticedAreItsCause(t *testing.T) {
 		t.Errorf("errno %d, failing %v, %d failures", st.Errno, st.Failing, st.Failed)
 	}
 }
+
+// The failures of a stall are those since the last accept, not those of stalls
+// before it.
+func TestEachStallHasItsOwnFailures(t *testing.T) {
+	var b bytes.Buffer
+	s := newStory(t, &b, header())
+	web := s.listen("192.0.2.1:8000", 128, 4711, "gunicorn")
+	s.walk()
+	for range 2 {
+		s.enter(web)
+		s.fail(web, unix.EMFILE, 1)
+		for range 15 {
+			s.now += 200 * ms
+			s.sample(false)
+		}
+		s.fail(web, unix.EMFILE, 2000)
+		s.now += 200 * ms
+		s.accept(web)
+		s.now += second
+	}
+	s.close()
+	r := read(t, b.Bytes())
+	if len(r.Stalls) != 2 {
+		t.Fatalf("%d stalls", len(r.Stalls))
+	}
+	for _, st := range r.Stalls {
+		if st.Errno != uint16(unix.EMFILE) || st.Failed != 2001 {
+			t.Errorf("errno %d, %d failures from %d on", st.Errno, st.Failed, st.From-began)
+		}
+	}
+}
