@@ -139,6 +139,9 @@ func (c *collector) listener(row listener.Row, last int) Listener {
 	if len(p.series.columns) > 0 {
 		p.series.to(last)
 	}
+	if l.MaxDepthUnknown {
+		l.MaxDepth, l.MaxDepthBacklog, l.MaxDepthUnknown = p.deepest, p.limit, false
+	}
 	l.Timeline = c.timeline(&p.series)
 	l.Patience = p.patience.result()
 	l.Recorded = p.recorded

@@ -62,3 +62,47 @@ func TestPartialTraceIsCountedFromItsBeginning(t *testing.T) {
 		t.Errorf("%d died, and %d before; %d noticed late in %d events", l.Dead(), l.DeadAtAttach, r.Patience.Late, r.Events)
 	}
 }
+
+// readSpan makes the reports of a part of a trace, in ns of CLOCK_MONOTONIC.
+func readSpan(tb testing.TB, trace []byte, from, to int64) (got []*Report, err error) {
+	tb.Helper()
+	r, err := recording.NewReader(bytes.NewReader(trace))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	span := func(int64, *recording.Header) (int64, int64, error) { return from, to, nil }
+	err = Each(r, Options{Span: span}, func(rep *Report) error { got = append(got, rep); return nil })
+	return got, err
+}
+
+// What was deeper before a part of a recording says nothing of that part.
+func TestDeepestQueueIsThatOfThePart(t *testing.T) {
+	var b bytes.Buffer
+	s := newStory(t, &b, header())
+	web := s.listen("192.0.2.1:8000", 128, 4711, "gunicorn")
+	s.walk()
+	for _, deep := range []int{100, 0, 50} {
+		for range deep {
+			s.now += ms
+			s.enter(web)
+		}
+		s.now += ms
+		s.sample(false)
+		for range deep {
+			s.accept(web)
+		}
+		s.now += ms
+		s.sample(false)
+		s.now += 10 * second
+	}
+	s.close()
+	for from, want := range map[int64]uint32{began: 100, began + second: 50, began + 25*second: 0} {
+		reports, err := readSpan(t, b.Bytes(), from, s.now+1)
+		if err != nil || len(reports) != 1 {
+			t.Fatalf("%d reports, %v", len(reports), err)
+		}
+		if l := &reports[0].Listeners[0]; l.MaxDepth != want || l.MaxDepthUnknown || want > 0 && l.MaxDepthBacklog != 128 {
+			t.Errorf("from %d: depth %d of %d, not known: %t; want %d", from-began, l.MaxDepth, l.MaxDepthBacklog, l.MaxDepthUnknown, want)
+		}
+	}
+}
