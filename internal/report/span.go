@@ -50,7 +50,7 @@ func (c *collector) enter(r *recording.Reader, rec *recording.Record, o *Options
 		s.over = true
 		if !s.before {
 			c.see(s.to - 1)
-			c.report.End = s.to
+			c.report.End, c.report.Cut = s.to, true
 		}
 		_, err := leap(r, math.MaxInt64) // only another recording is of interest
 		return false, err

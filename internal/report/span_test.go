@@ -2,7 +2,9 @@ package report
 
 import (
 	"bytes"
+	"math"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +105,33 @@ func TestDeepestQueueIsThatOfThePart(t *testing.T) {
 		}
 		if l := &reports[0].Listeners[0]; l.MaxDepth != want || l.MaxDepthUnknown || want > 0 && l.MaxDepthBacklog != 128 {
 			t.Errorf("from %d: depth %d of %d, not known: %t; want %d", from-began, l.MaxDepth, l.MaxDepthBacklog, l.MaxDepthUnknown, want)
+		}
+	}
+}
+
+// Of a stall that goes on after --until, nobody knows from this report how it
+// was at the end of the recording.
+func TestStallThatGoesOnAfterThePart(t *testing.T) {
+	var b bytes.Buffer
+	s := newStory(t, &b, header())
+	web := s.listen("192.0.2.1:8000", 128, 4711, "gunicorn")
+	s.walk()
+	s.enter(web)
+	for range 50 {
+		s.now += 200 * ms
+		s.sample(false)
+	}
+	s.close()
+	for to, want := range map[int64]string{
+		began + 5*second: "It went on at the end of this part of the recording.",
+		math.MaxInt64:    "It went on at the end of the recording.",
+	} {
+		reports, err := readSpan(t, b.Bytes(), began, to)
+		if err != nil || len(reports) != 1 {
+			t.Fatalf("%d reports, %v", len(reports), err)
+		}
+		if v := reports[0].Verdict(time.UTC); !strings.HasSuffix(v.Findings[0].Text, want) {
+			t.Errorf("%q, want %q", v.Findings[0].Text, want)
 		}
 	}
 }
