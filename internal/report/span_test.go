@@ -2,10 +2,13 @@ package report
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"math"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"acceptwatch/internal/event"
@@ -132,6 +135,49 @@ func TestStallThatGoesOnAfterThePart(t *testing.T) {
 		}
 		if v := reports[0].Verdict(time.UTC); !strings.HasSuffix(v.Findings[0].Text, want) {
 			t.Errorf("%q, want %q", v.Findings[0].Text, want)
+		}
+	}
+}
+
+// A span need not be in all of the recordings that were joined. That it is in
+// none is not said when not all was read.
+func TestSpanInSomeOfTheRecordings(t *testing.T) {
+	recorded := func(start, length int64) []byte {
+		var b bytes.Buffer
+		h := header()
+		h.Start = start
+		s := newStory(t, &b, h)
+		s.listen("192.0.2.1:8000", 128, 4711, "gunicorn")
+		for s.now < began+length {
+			s.walk()
+			s.now += second
+		}
+		s.close()
+		return b.Bytes()
+	}
+	long, short := recorded(began, 40*second), recorded(began+1, 10*second)
+	broken := errors.New("broken disk")
+	for _, test := range []struct {
+		name    string
+		trace   io.Reader
+		reports int
+		err     error
+	}{
+		{"in the first", io.MultiReader(bytes.NewReader(long), bytes.NewReader(short)), 1, nil},
+		{"in the second", io.MultiReader(bytes.NewReader(short), bytes.NewReader(long)), 1, nil},
+		{"in none", io.MultiReader(bytes.NewReader(short), bytes.NewReader(short)), 0, ErrAfterEnd},
+		{"in a torn one", bytes.NewReader(short[:len(short)-10]), 0, ErrAfterEnd},
+		{"not read", io.MultiReader(bytes.NewReader(short[:len(short)-10]), iotest.ErrReader(broken)), 0, broken},
+	} {
+		r, err := recording.NewReader(test.trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		span := func(int64, *recording.Header) (int64, int64, error) { return began + 20*second, math.MaxInt64, nil }
+		err = Each(r, Options{Span: span}, func(*Report) error { n++; return nil })
+		if n != test.reports || !errors.Is(err, test.err) || errors.Is(err, ErrAfterEnd) != (test.err == ErrAfterEnd) {
+			t.Errorf("%s: %d reports, %v", test.name, n, err)
 		}
 	}
 }
