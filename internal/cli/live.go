@@ -40,7 +40,7 @@ type live struct {
 	stepped  func(now int64) error
 
 	// When things were last done, in ns of CLOCK_MONOTONIC.
-	sampled, walked, measured, told int64
+	sampled, walked, measured, told int64 // told 0: is to be, again
 
 	doctor *diagnostician // nil: nothing is diagnosed
 	ill    uint32         // inode of the listener that is
@@ -152,7 +152,7 @@ func (l *live) step(ctx context.Context, now int64) error {
 	if waits {
 		l.measured = now
 		l.meet()
-		if l.tape != nil && now-l.told >= ownersEvery {
+		if l.tape != nil && (l.told == 0 || now-l.told >= ownersEvery) {
 			l.told = now
 			l.tape.owners(l.hosts.again(now, l.table.Rows()))
 		}
@@ -246,7 +246,8 @@ func (l *live) finish(ctx context.Context) error {
 }
 
 // meet finds out who holds the listeners that appeared since somebody looked: a
-// recording that is cut would not know of them.
+// recording that is cut would not know of them. All is then told again, as a dump
+// begins with what was told last.
 func (l *live) meet() {
 	if len(l.asked) > mostAsked {
 		clear(l.asked)
@@ -262,6 +263,9 @@ func (l *live) meet() {
 				inodes[inode] = struct{}{}
 			}
 		}
+	}
+	if len(inodes) > 0 {
+		l.told = 0
 	}
 	l.hosts.take(l.hosts.host.holders(inodes))
 }

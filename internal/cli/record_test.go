@@ -2,8 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"acceptwatch/internal/event"
 )
 
 // recordFake runs record on a fake kernel; what it says is in logs.
@@ -240,6 +244,32 @@ func TestFlightRecorderKeepsWhatCameBeforeAndAfter(t *testing.T) {
 				t.Errorf("want %s and not %s in:\n%s", test.shows, test.without, past)
 			}
 		})
+	}
+}
+
+// A dump knows who holds the listener that it is for, also if that was not looked up
+// within it, and another listener was met since.
+func TestDumpKnowsTheHoldersOfAllListeners(t *testing.T) {
+	dir := t.TempDir()
+	k := incidentKernel()
+	k.script = append(k.script, action{began + 35*second, func(k *fakeKernel) {
+		k.pending = append(k.pending, event.Event{
+			Kind: event.Listener, Time: k.now, ListenerID: testListener + 1, NetNS: testNetNS,
+			Local: netip.MustParseAddrPort("127.0.0.1:9000"), Backlog: 5, Inode: 901, Family: 2, State: event.Listening,
+		})
+	}})
+	slices.SortStableFunc(k.script, func(a, b action) int { return cmp.Compare(a.at, b.at) })
+	recordFake(t, k, io.Discard, "--last", "3s", "--calm", "1s", "--trigger", "close_wait", "-w", dir, "--duration", "50s")
+	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	if len(files) != 1 {
+		t.Fatalf("%v", files)
+	}
+	out, logs, code := replayed(t, "report", "-o", "json", files[0])
+	if code != exitDone || logs != "" {
+		t.Errorf("exit code %d: %s", code, logs)
+	}
+	if !strings.Contains(out, `"listener":"127.0.0.1:8000","netns":4026531840,"owners":[{"pid":123`) {
+		t.Errorf("no holder in:\n%s", out)
 	}
 }
 

@@ -33,6 +33,7 @@ type replay struct {
 	partial  bool              // it begins in the middle
 	owners   *recording.Owners // of which more parts are to come
 	damaged  int
+	shown    bool // a run before it was
 	ended    bool
 }
 
@@ -82,8 +83,10 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 			r.header = h
 			return nil
 		}
-		if err := r.finish(ctx); err != nil {
-			return err
+		if !r.muted { // what is to be shown may be of the next run
+			if err := r.finish(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	recorded, stallAfter, err := settingsOf(h)
@@ -97,7 +100,7 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	}
 	clock := &wallClock{env: &r.app.env, zone: r.app.env.now().Location(), now: h.Clock}
 	*r = replay{
-		app: r.app, opt: r.opt, how: r.how, make: r.make, reader: r.reader, damaged: r.damaged,
+		app: r.app, opt: r.opt, how: r.how, make: r.make, reader: r.reader, damaged: r.damaged, shown: r.shown,
 		header: h, now: h.Start, partial: h.Partial(),
 	}
 	what := about{
@@ -200,7 +203,7 @@ func (r *replay) take(ctx context.Context, rec *recording.Record) error {
 		case rec.Mark.Kind == recording.MarkReady && !r.began && !r.muted:
 			r.ready(rec.Mark.Time, "")
 			return r.view.flush()
-		case rec.Mark.Kind == recording.MarkEnd:
+		case rec.Mark.Kind == recording.MarkEnd && !r.muted:
 			return r.finish(ctx)
 		}
 	}
@@ -229,9 +232,13 @@ func (r *replay) finish(ctx context.Context) error {
 		return nil
 	}
 	r.ended = true
+	if r.muted && r.shown {
+		return nil
+	}
 	if r.muted {
 		return usageErrorf("--since is after the end of %s: it ends %s", r.name(), r.clock.at(r.now).Format("2006-01-02 15:04:05 MST"))
 	}
+	r.shown = true
 	if !r.began {
 		r.ready(r.now, "")
 	}

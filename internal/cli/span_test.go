@@ -107,3 +107,31 @@ func TestReportOfAPartTellsOnlyOfIt(t *testing.T) {
 		}
 	}
 }
+
+// Of joined recordings, those that end before the span are left out.
+func TestPartOfOneOfTheJoinedRecordings(t *testing.T) {
+	long, _ := recorded(t, tenMinutes(), "--duration", "10m")
+	short, _ := recorded(t, starvingKernel(), "--duration", "12s")
+	read := func(path string) []byte {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for name, joined := range map[string][]byte{
+		"the first":  append(read(long), read(short)...),
+		"the second": append(read(short), read(long)...),
+	} {
+		path := filepath.Join(t.TempDir(), "joined")
+		if err := os.WriteFile(path, joined, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"trace -o json -r", "report -o json"} {
+			out, logs, code := replayed(t, append(strings.Fields(command), path, "--since=8m")...)
+			if code != exitDone || strings.Count(out, `"type":"summary"`) != 1 || !strings.Contains(out, `"accepted":12,`) {
+				t.Errorf("%s of %s: exit code %d, %s\n%s", command, name, code, logs, out)
+			}
+		}
+	}
+}

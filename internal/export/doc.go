@@ -61,7 +61,8 @@
 //	migrated_in     came from a listener of the same SO_REUSEPORT group when it
 //	                closed
 //	migrated_out    left for another listener of the group
-//	max_depth       greatest depth of one queue
+//	max_depth       greatest depth of one queue; left out of a part of a
+//	                recording before which the queue had been as deep
 //	full_ns         time with a full queue, the sum over the listeners
 //	accept_errors   [{"pid", "comm", "errno", "count", "last"}] failed calls of
 //	                accept() by process and errno, and when the last one failed;

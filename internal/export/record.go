@@ -58,7 +58,7 @@ type refusalRecord struct {
 	OverflowLastACK uint64          `json:"overflow_last_ack"`
 	MigratedIn      uint64          `json:"migrated_in"`
 	MigratedOut     uint64          `json:"migrated_out"`
-	MaxDepth        uint32          `json:"max_depth"`
+	MaxDepth        *uint32         `json:"max_depth,omitempty"`
 	FullNS          time.Duration   `json:"full_ns"`
 	AcceptErrors    []failureRecord `json:"accept_errors"`
 }
@@ -129,7 +129,10 @@ func AppendListener(b []byte, l *Listener) []byte {
 		record.refusalRecord = &refusalRecord{
 			Overflow: row.Overflow(), OverflowSYN: row.OverflowSYN, OverflowLastACK: row.OverflowACK,
 			MigratedIn: row.MigratedIn, MigratedOut: row.MigratedOut,
-			MaxDepth: row.MaxDepth, FullNS: row.Full, AcceptErrors: failureRecords(row.AcceptErrors, l.Wall),
+			FullNS: row.Full, AcceptErrors: failureRecords(row.AcceptErrors, l.Wall),
+		}
+		if !row.MaxDepthUnknown {
+			record.MaxDepth = &row.MaxDepth
 		}
 	}
 	if l.HeldKnown {

@@ -77,7 +77,7 @@ func subtract(r, was *Row) {
 	r.QueuedAtAttach, r.DeadAtAttach = uint64(was.Depth), uint64(was.Unaccepted.Dead())
 	r.AttachKnown, r.Lost = false, 0
 	if r.MaxDepth == was.MaxDepth {
-		r.MaxDepth, r.MaxDepthBacklog = max(r.Depth, was.Depth), r.Backlog
+		r.MaxDepth, r.MaxDepthBacklog, r.MaxDepthUnknown = 0, 0, true
 	}
 	r.Wait = waitsSince(&r.Wait, &was.Wait)
 	for i := range r.Members {

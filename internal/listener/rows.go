@@ -46,6 +46,7 @@ type Row struct {
 
 	MaxDepth        uint32        // the greatest depth of one queue
 	MaxDepthBacklog uint32        // the limit of that queue
+	MaxDepthUnknown bool          // of a part in which it was no deeper than before: both are 0
 	Full            time.Duration // with more entries than the backlog, the sum over queues
 
 	AcceptErrors []AcceptFailures // the most failures first

@@ -65,7 +65,11 @@ func newCollector(h *recording.Header, o Options) *collector {
 		}
 	}
 	c.clock(c.report.Header.Clock)
-	c.table = listener.New(listener.Options{StallAfter: c.report.StallAfter, Start: c.report.Header.Start})
+	start := c.report.Header.Start
+	if c.report.Header.Partial() {
+		start = 0 // who died before its beginning is not of it
+	}
+	c.table = listener.New(listener.Options{StallAfter: c.report.StallAfter, Start: start})
 	c.emit = c.derived
 	return c
 }

@@ -37,8 +37,9 @@ func (c *collector) event(e *event.Event) {
 		c.column(q.place, column).Overflow++
 	case event.AcceptError:
 		q := c.queueOf(e)
-		if q.stall != nil {
-			q.stall.Failed += uint64(e.Repeats)
+		q.failed += uint64(e.Repeats)
+		if s := q.stall; s != nil && s.Errno == 0 {
+			s.Errno, s.Failing = e.Errno, Who{PID: e.PID, Comm: e.Comm}
 		}
 		c.column(q.place, column).Failed += uint64(e.Repeats)
 	case event.Listener:
@@ -67,6 +68,7 @@ func (c *collector) accepted(e *event.Event, column int) {
 	if e.PID != 0 {
 		q.last = Who{e.PID, e.TID, e.Comm}
 	}
+	q.failedThen = q.failed
 	if p := q.place; p != nil {
 		p.recorded++
 		p.deadThen, p.overflowThen = p.dead, p.overflow

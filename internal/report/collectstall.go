@@ -17,7 +17,7 @@ func (c *collector) derived(e *event.Event) {
 	case event.Stall:
 		q := c.queueOf(e)
 		s := &Stall{ID: e.ListenerID, From: e.Queued, Before: q.last, Depth: e.Depth, Backlog: e.Backlog,
-			Errno: e.Errno, Failed: uint64(e.Repeats), Failing: Who{PID: e.PID, Comm: e.Comm}}
+			Errno: e.Errno, Failing: Who{PID: e.PID, Comm: e.Comm}}
 		if p := q.place; p != nil {
 			s.Key, s.Dead, s.Overflow = p.key, -p.deadThen, -p.overflowThen
 		}
@@ -34,6 +34,7 @@ func (c *collector) endStall(q *queue, at int64, how event.Ending, by Who) {
 	s := q.stall
 	q.stall = nil
 	s.To, s.Ended, s.By = at, how, by
+	s.Failed = q.failed - q.failedThen
 	if p := q.place; p != nil {
 		s.Dead += p.dead
 		s.Overflow += p.overflow

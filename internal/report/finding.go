@@ -92,6 +92,8 @@ func (w words) stall(l *Listener, s *Stall) string {
 		text += ". It ended when the listener was closed"
 	case s.Ended == event.EndedByEmpty:
 		text += ". It ended because the queue became empty"
+	case w.r.Cut:
+		text += ". It went on at the end of this part of the recording"
 	default:
 		text += ". It went on at the end of the recording"
 	}

@@ -120,7 +120,7 @@ type stallRecord struct {
 	Before       *whoRecord    `json:"before,omitempty"`
 	Errno        string        `json:"errno,omitempty"`
 	Failing      *whoRecord    `json:"failing,omitempty"`
-	AcceptErrors uint64        `json:"accept_errors"`
+	AcceptErrors *uint64       `json:"accept_errors,omitempty"` // nil: some are known of, but were not recorded
 	Depth        uint32        `json:"depth"`
 	Backlog      uint32        `json:"backlog"`
 	GaveUp       uint64        `json:"gave_up"`
@@ -190,11 +190,14 @@ func WriteJSON(out io.Writer, r *Report) error {
 		s := &r.Stalls[i]
 		record := stallRecord{
 			Type: "stall", whereRecord: where(s.Key), From: wall(s.From), To: wall(s.To), Duration: s.Length(), Ended: s.Ended.String(),
-			By: s.By.record(), Before: s.Before.record(), Failing: s.Failing.record(), AcceptErrors: s.Failed,
+			By: s.By.record(), Before: s.Before.record(), Failing: s.Failing.record(),
 			Depth: s.Depth, Backlog: s.Backlog, GaveUp: s.Dead, Overflow: s.Overflow,
 		}
 		if s.Errno != 0 {
 			record.Errno = event.ErrnoName(s.Errno)
+		}
+		if s.Errno == 0 || s.Failed > 0 {
+			record.AcceptErrors = &s.Failed
 		}
 		put(&record)
 	}

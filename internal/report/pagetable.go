@@ -91,7 +91,7 @@ func (p *page) tables(w words) {
 			Accepted: number(l.Accepted), Dead: number(l.Dead()), Overflow: number(l.Overflow()), Failed: number(l.Failed()),
 			Stalled: length(l.Stalled), P50: known(length(l.Wait.P50), l.Wait.Count > 0), P99: known(length(l.Wait.P99), l.Wait.Count > 0),
 			Max:     known(length(l.Wait.Max), l.Wait.Max > 0),
-			Deepest: cell{ui.Count(l.MaxDepth) + " / " + ui.Count(cmp.Or(l.MaxDepthBacklog, l.Backlog)), float64(l.MaxDepth)},
+			Deepest: known(cell{ui.Count(l.MaxDepth) + " / " + ui.Count(cmp.Or(l.MaxDepthBacklog, l.Backlog)), float64(l.MaxDepth)}, !l.MaxDepthUnknown),
 		}
 		if i, ok := view[row.Name]; ok {
 			row.View = i

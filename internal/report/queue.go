@@ -10,6 +10,7 @@ type place struct {
 	key            listener.Key
 	depth, backlog uint32 // sums over its queues
 	series         series
+	deepest, limit uint32 // the greatest depth of one queue, and its backlog then
 	patience       patience
 	recorded       uint64 // accepted
 	// Counts of events, and what they were at the last accept.
@@ -23,6 +24,8 @@ type queue struct {
 	at             int64 // ns: of depth
 	last           Who   // acceptor
 	stall          *Stall
+	// Failed calls of accept(), and what they were at the last accept.
+	failed, failedThen uint64
 }
 
 // queueOf is the queue of an event. Of one whose listener is not known, it is
@@ -106,7 +109,15 @@ func (c *collector) set(q *queue, depth, backlog uint32, column int) {
 	c.total.set(column, c.depth, c.backlog)
 	if p := q.place; p != nil && (p.depth > 0 || len(p.series.columns) > 0) {
 		p.series.set(column, p.depth, p.backlog)
-		p.series.columns[column].full(depth, backlog)
+		p.note(q, column)
+	}
+}
+
+// note takes how deep one queue is, as of a column.
+func (p *place) note(q *queue, column int) {
+	p.series.to(column).full(q.depth, q.backlog)
+	if q.depth > p.deepest {
+		p.deepest, p.limit = q.depth, q.backlog
 	}
 }
 

@@ -24,11 +24,13 @@ type Options struct {
 
 // Each makes a report of each recording that a reader has left: several, if
 // traces of different recordings were joined. The parts of one that was rotated
-// are one. It stops at an error of give, and returns it, or that of the source;
-// a trace that is damaged or has no end gives a report that says so.
+// are one. It stops at an error of give, and returns it, or that of the source,
+// or ErrAfterEnd if the span is in none of them; a trace that is damaged or has no
+// end gives a report that says so.
 func Each(r *recording.Reader, o Options, give func(*Report) error) error {
 	defer r.ReadAhead()()
 	var c *collector
+	given := 0
 	for r.Next() {
 		rec := r.Record()
 		switch {
@@ -37,6 +39,7 @@ func Each(r *recording.Reader, o Options, give func(*Report) error) error {
 			continue
 		case rec.Kind == recording.KindHeader:
 			if c != nil && !c.before {
+				given++
 				if err := give(c.finish()); err != nil {
 					return err
 				}
@@ -58,13 +61,16 @@ func Each(r *recording.Reader, o Options, give func(*Report) error) error {
 	if c == nil {
 		return err
 	}
-	if c.before {
-		return errors.Join(ErrAfterEnd, err)
-	}
-	c.report.Flaws.Skipped = r.Skipped()
 	if torn := (*recording.TornError)(nil); errors.As(err, &torn) {
 		c.report.Flaws.Torn, err = torn, nil
 	}
+	if c.before {
+		if err == nil && given == 0 {
+			err = ErrAfterEnd
+		}
+		return err
+	}
+	c.report.Flaws.Skipped = r.Skipped()
 	return errors.Join(give(c.finish()), err)
 }
 
@@ -81,11 +87,6 @@ func (c *collector) finish() *Report {
 	for _, q := range c.queues {
 		if q.stall != nil {
 			c.endStall(q, r.End, 0, Who{})
-		}
-	}
-	for i := range r.Stalls {
-		if s := &r.Stalls[i]; s.Failed == 0 {
-			s.Failing = Who{}
 		}
 	}
 	last := c.see(r.End)
@@ -143,6 +144,9 @@ func (c *collector) listener(row listener.Row, last int) Listener {
 	}
 	if len(p.series.columns) > 0 {
 		p.series.to(last)
+	}
+	if l.MaxDepthUnknown {
+		l.MaxDepth, l.MaxDepthBacklog, l.MaxDepthUnknown = p.deepest, p.limit, false
 	}
 	l.Timeline = c.timeline(&p.series)
 	l.Patience = p.patience.result()

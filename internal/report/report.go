@@ -18,6 +18,7 @@ type Report struct {
 	Header     recording.Header
 	StallAfter time.Duration // after which a queue that nobody empties is stalled
 	Start, End int64         // ns, CLOCK_MONOTONIC: the first and the last time in the trace
+	Cut        bool          // the trace goes on after End, of which the report tells nothing
 	Clocks     []recording.Clock
 	Events     uint64 // recorded, but for those of walks
 
@@ -64,10 +65,11 @@ type Stall struct {
 	By       Who // who ended it by an accept, or nobody
 	Before   Who // who accepted last before it; nobody: not known
 	// Why accept() failed most often since the last accept when the stall was
-	// noticed; Errno 0: it did not fail, or it was not called.
+	// noticed, or else why it failed first after that; Errno 0: it did not fail, or
+	// it was not called.
 	Errno   uint16
 	Failing Who
-	Failed  uint64 // calls, of all processes, from the last accept on
+	Failed  uint64 // recorded calls, of all processes, from the last accept on
 	// Diagnosis is why nobody accepted; nil: nobody looked, or not for long enough.
 	Diagnosis *Diagnosis
 	Depth     uint32 // the greatest

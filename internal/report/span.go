@@ -50,7 +50,7 @@ func (c *collector) enter(r *recording.Reader, rec *recording.Record, o *Options
 		s.over = true
 		if !s.before {
 			c.see(s.to - 1)
-			c.report.End = s.to
+			c.report.End, c.report.Cut = s.to, true
 		}
 		_, err := leap(r, math.MaxInt64) // only another recording is of interest
 		return false, err
@@ -81,14 +81,14 @@ func (c *collector) restart(at int64) {
 	c.patience, c.nowhere, c.total = patience{}, series{}, series{}
 	column := c.see(at)
 	for _, p := range c.places {
-		p.patience, p.recorded, p.series = patience{}, 0, series{}
+		p.patience, p.recorded, p.series, p.deepest, p.limit = patience{}, 0, series{}, 0, 0
 		if p.depth > 0 {
 			p.series.set(column, p.depth, p.backlog)
 		}
 	}
 	for _, q := range c.queues {
 		if p := q.place; p != nil && q.depth > 0 {
-			p.series.columns[column].full(q.depth, q.backlog)
+			p.note(q, column)
 		}
 	}
 	c.total.set(column, c.depth, c.backlog)

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -70,7 +71,7 @@ func (t *text) timeline(l *Listener) {
 		}
 		label := "most " + lane.unit(most)
 		if lane.name == "deepest queue" {
-			label += " of " + ui.Count(l.MaxDepthBacklog) + "+1"
+			label += " of " + ui.Count(cmp.Or(l.MaxDepthBacklog, l.Backlog)) + "+1"
 		}
 		fmt.Fprintf(&t.b, "  %-15s %s %s\n", lane.name, spark(values, most), label)
 	}

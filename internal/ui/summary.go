@@ -183,6 +183,9 @@ func (p *Printer) acceptErrors(all []listener.AcceptFailures) {
 // deepest prints the high-water mark.
 func (p *Printer) deepest(l *Listener, mode string) {
 	if l.MaxDepth == 0 {
+		if l.Full > 0 { // how deep the queue was then is not known
+			p.row(problem, Duration(l.Full), "full", "in all")
+		}
 		return
 	}
 	s, about := plain, "of "+places(l.MaxDepthBacklog, 1)
