@@ -3,6 +3,8 @@ package snapshot
 import (
 	"testing"
 	"time"
+
+	"acceptwatch/internal/event"
 )
 
 // What is not listed was reset only if nothing else can explain it.
@@ -63,5 +65,32 @@ func TestWhatIsNotListedIsNotAlwaysReset(t *testing.T) {
 	l.Confirm(listening(1, at, 5, 128))
 	if q := l.Queues()[0]; q.Hidden != Unlisted || q.Unaccepted.NotLooked != 5 || q.Unaccepted.Close != 0 {
 		t.Errorf("nothing could be listed: %+v", q)
+	}
+}
+
+// What is steered from the port of another listener is listed there, and is not
+// in its queue.
+func TestSteeredFromAnotherListenersPort(t *testing.T) {
+	for _, steered := range []bool{false, true} {
+		l := New(Options{})
+		to, from := listening(1, "127.0.0.1:80", 3, 8), listening(2, "127.0.0.1:443", 0, 8)
+		if !steered {
+			from.Depth = 1
+		}
+		e := queued("127.0.0.1:443", 1, est, time.Second)
+		for _, bound := range []*event.Event{to, from} {
+			l.Listener(bound)
+		}
+		l.Queued(e)
+		l.Again(to)
+		l.Again(from)
+		l.Relisted(e)
+		l.Confirm(to)
+		l.Confirm(from)
+		for _, q := range l.Queues() {
+			if q.Key.Addr == to.Local && (q.Derived == steered || (q.Hidden == Steered) != steered) {
+				t.Errorf("steered %v: %+v", steered, q)
+			}
+		}
 	}
 }

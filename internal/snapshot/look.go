@@ -205,7 +205,7 @@ func (l *Look) at(e *event.Event) *queue {
 // Queues are all that were found, the worst first, by address. It ends the look.
 func (l *Look) Queues() []*Queue {
 	rows := l.table.Rows()
-	steered := l.second.steered()
+	steered := l.steered(rows)
 	all := make([]*Queue, 0, len(rows))
 	for i := range rows {
 		if rows[i].Open == 0 {
