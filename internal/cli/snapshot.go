@@ -24,7 +24,11 @@ process has it), and held open by a process that accepted and never closed it.
 As root the queues are walked (iter/tcp), and everything is exact: mode walk.
 Otherwise, in mode diag, sockets are listed by sock_diag. Then ages are as exact
 as the kernel's tick (1 to 10 ms), and connections that were reset, which it does
-not list, are derived: what is in the queue and not listed.
+not list, are derived: what is in the queue and not listed, nor when it is listed
+again. Of a queue that moves meanwhile, they are not known.
+
+Of a listener at all addresses, --addr, -4 and -6 choose connections; its depth
+stays that of the whole queue, and --watch rests as long as a look takes.
 
 --fail-on makes the exit code 4 when a condition is met at a listener, for health
 checks. Conditions are joined by | and &:

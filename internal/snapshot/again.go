@@ -97,12 +97,17 @@ func (l *Look) Confirm(e *event.Event) {
 func (l *Look) NotListed(netns uint32) { l.second.unlisted[netns] = true }
 
 // steered are the network namespaces with connections that no process has, and
-// that came to where nothing listens.
-func (s *secondLook) steered() map[uint32]bool {
+// that came to where nothing listens, or to a queue that does not hold them.
+func (l *Look) steered(rows []listener.Row) map[uint32]bool {
 	found := make(map[uint32]bool)
-	for at := range s.strays {
-		if _, ok := s.all.Resolve(&event.Event{NetNS: at.netns, Local: at.local, Ifindex: at.ifindex}); !ok {
+	for at := range l.second.strays {
+		if _, ok := l.second.all.Resolve(&event.Event{NetNS: at.netns, Local: at.local, Ifindex: at.ifindex}); !ok {
 			found[at.netns] = true
+		}
+	}
+	for i := range rows {
+		if q := l.queues[rows[i].Key]; q != nil && rows[i].Open > 0 && q.entries > q.depth(rows[i].Depth, l.opt.Walked) {
+			found[rows[i].Key.NetNS] = true
 		}
 	}
 	return found

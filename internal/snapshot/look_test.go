@@ -97,67 +97,6 @@ func TestDepthsAndStates(t *testing.T) {
 	}
 }
 
-// What is not listed was reset only if nothing else can explain it.
-func TestWhatIsNotListedIsNotAlwaysReset(t *testing.T) {
-	const at = "127.0.0.1:80"
-	for _, test := range []struct {
-		name          string
-		before, after []uint16 // depths, and ports that are listed
-		depths        [3]uint32
-		stray         string // a connection without a process, at this address
-		other         string // a listener there
-		want          Hidden
-	}{
-		{"twice the same", []uint16{1, 2}, []uint16{2, 1}, [3]uint32{5, 5, 5}, "", "", NoneHidden},
-		{"nothing is listed twice", nil, nil, [3]uint32{5, 5, 5}, "", "", NoneHidden},
-		{"one was accepted, another came", []uint16{1, 2}, []uint16{2, 3}, [3]uint32{5, 5, 5}, "", "", Moving},
-		{"one more was listed", []uint16{1}, []uint16{1, 2}, [3]uint32{5, 5, 5}, "", "", Moving},
-		{"the depth changed meanwhile", []uint16{1}, []uint16{1}, [3]uint32{5, 4, 5}, "", "", Moving},
-		{"the depth changed afterwards", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 4}, "", "", Moving},
-		{"what was steered may be it", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 5}, "127.0.0.1:443", "", Steered},
-		{"another listener's", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 5}, "127.0.0.1:443", "0.0.0.0:443", NoneHidden},
-		{"not of that address", []uint16{1}, []uint16{1}, [3]uint32{5, 5, 5}, "127.0.0.1:443", "127.0.0.2:443", Steered},
-	} {
-		l := New(Options{})
-		l.Listener(listening(1, at, test.depths[0], 128))
-		for _, port := range test.before {
-			l.Queued(queued(at, port, est, time.Second))
-		}
-		l.Again(listening(1, at, test.depths[1], 128))
-		if !l.Hides() {
-			t.Errorf("%s: nothing is hidden", test.name)
-		}
-		for _, port := range test.after {
-			l.Relisted(queued(at, port, est, time.Second))
-		}
-		if test.stray != "" {
-			l.Relisted(queued(test.stray, 9, est, time.Second))
-		}
-		l.Confirm(listening(1, at, test.depths[2], 128))
-		if test.other != "" {
-			l.Confirm(listening(2, test.other, 0, 128))
-		}
-		all := l.Queues()
-		q := all[0]
-		u, hidden := q.Unaccepted, q.Depth-uint32(len(test.before))
-		wantClose, wantNot := hidden, uint32(0)
-		if test.want != NoneHidden {
-			wantClose, wantNot = 0, hidden
-		}
-		if len(all) != 1 || q.Hidden != test.want || u.Close != wantClose || u.NotLooked != wantNot || q.Derived != (wantClose > 0) {
-			t.Errorf("%s: hidden because %d, %+v", test.name, q.Hidden, u)
-		}
-	}
-	l := New(Options{})
-	l.Listener(listening(1, at, 5, 128))
-	l.Again(listening(1, at, 5, 128))
-	l.NotListed(1)
-	l.Confirm(listening(1, at, 5, 128))
-	if q := l.Queues()[0]; q.Hidden != Unlisted || q.Unaccepted.NotLooked != 5 || q.Unaccepted.Close != 0 {
-		t.Errorf("nothing could be listed: %+v", q)
-	}
-}
-
 // Of a listener at all addresses, one may be asked for.
 func TestOnlyWantedAddressesAreCounted(t *testing.T) {
 	wanted := func(_ uint32, local netip.AddrPort) bool { return local.Addr() == netip.MustParseAddr("127.0.0.1") }
@@ -259,46 +198,6 @@ func TestListenersThatShareAnAddress(t *testing.T) {
 	}
 	if q.Accepts != (Accepts{}) {
 		t.Errorf("one entry proves nothing of other queues: %+v", q.Accepts)
-	}
-}
-
-func TestWhatAQueueProvesOfAccept(t *testing.T) {
-	type entry struct {
-		ago          time.Duration // negative: not known
-		depthAtEntry uint32
-	}
-	const ms = time.Millisecond
-	for _, test := range []struct {
-		name    string
-		walked  bool
-		entries []entry
-		want    Accepts
-	}{
-		{"a head alone may have come with another", true, []entry{{41 * time.Second, 0}}, Accepts{}},
-		{"one that counted those before it", true, []entry{{41 * time.Second, 0}, {40 * time.Second, 1}, {9 * time.Second, 2}},
-			Accepts{NoneSince: now - 40*second, Since: now - 40*second, Known: true}},
-		{"of two at once none counted the other", true, []entry{{41 * time.Second, 0}, {41*time.Second - ms/2, 1}}, Accepts{}},
-		{"a later one did", true, []entry{{41 * time.Second, 0}, {41*time.Second - ms/2, 0}, {41*time.Second - 2*ms, 2}},
-			Accepts{NoneSince: now - 41*second + 2*int64(ms), Since: now - 41*second + 2*int64(ms), Known: true}},
-		{"others were there", true, []entry{{41 * time.Second, 7}, {40 * time.Second, 5}, {39 * time.Second, 3}},
-			Accepts{AtMost: 4, Since: now - 40*second, Known: true}},
-		{"until they were accepted", true, []entry{{41 * time.Second, 7}, {40 * time.Second, 5}, {39 * time.Second, 2}},
-			Accepts{AtMost: 4, Since: now - 40*second, NoneSince: now - 39*second, Known: true}},
-		{"it counted fewer than are before it", true, []entry{{41 * time.Second, 0}, {40 * time.Second, 0}}, Accepts{}},
-		{"when the one before came is not known", true, []entry{{-1, 0}, {40 * time.Second, 1}}, Accepts{}},
-		{"when it came is not known", true, []entry{{41 * time.Second, 0}, {-1, 1}}, Accepts{}},
-		{"sock_diag does not know the order", false, []entry{{41 * time.Second, 0}, {40 * time.Second, 1}}, Accepts{}},
-	} {
-		l := New(Options{Walked: test.walked})
-		l.Listener(listening(1, "127.0.0.1:80", 2, 8))
-		for i, one := range test.entries {
-			e := queued("127.0.0.1:80", uint16(i+1), est, one.ago)
-			e.ListenerID, e.DepthAtEntry = 1, one.depthAtEntry
-			l.Queued(e)
-		}
-		if got := l.Queues()[0].Accepts; got != test.want {
-			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
-		}
 	}
 }
 

@@ -118,7 +118,7 @@ func hiddenWords(h snapshot.Hidden) string {
 	case snapshot.Multipath:
 		return "of MPTCP clients, or reset: sock_diag does not tell which"
 	case snapshot.Steered:
-		return "reset, or steered here from another address or port: connections wait of which the listener is not known"
+		return "reset, or steered here from another address or port: connections are listed that are of no queue there"
 	case snapshot.Unlisted:
 		return "the sockets of their network namespace could not be listed"
 	case snapshot.Unaddressed:
