@@ -89,6 +89,19 @@ func cases() map[string]struct {
 		"dead in the queue are no leak": {but(stalledWith(of(1, 0, sees(1, in("recvfrom", database)))), func(e *Evidence) {
 			e.Queue.Held, e.Queue.Open, e.Queue.Dead = Known(17), Known(20), Known[uint32](900)
 		}), Downstream, High},
+		"clients of a stopped server hang up": {but(stalledWith(of(1, 0, sees(1, Sight{Looks: 12, State: "T"}))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open = Known(20), Known(20)
+		}), Stopped, High},
+		"a leak or its effect": {but(stalledWith(of(1, 0, sees(1, in("futex", condition)), sees(2, in("futex", condition)))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open = Known(20), Known(20)
+		}), DescriptorLeak, Low},
+		"a leak that made descriptors run out": {but(stalledWith(of(1, 0, sees(1, in("epoll_wait", onEpoll)))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open = Known(1000), Known(1000)
+			e.Queue.Failures = []AcceptFailure{{Errno: "EMFILE", PID: 1, Comm: "app", Count: 12}}
+		}), DescriptorLeak, High},
+		"a leak while it accepts, late": {but(stalledWith(of(1, 0, sees(1, in("epoll_wait", onEpoll)))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open, e.Queue.Accepting = Known(1000), Known(1000), Known(true)
+		}), DescriptorLeak, High},
 		"EMFILE": {but(stalledWith(of(1, 0, sees(1, in("epoll_wait", onEpoll)))), func(e *Evidence) {
 			e.Queue.Failures = []AcceptFailure{{Errno: "EMFILE", PID: 1, Comm: "app", Count: 12}}
 		}), OutOfDescriptors, High},
