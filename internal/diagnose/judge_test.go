@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -177,7 +178,11 @@ func cases() map[string]struct {
 		"event loop computes":             {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level)), EventLoop, High},
 		"event loop downstream":           {stalledWith(watching(of(1, 0, sees(1, in("recvfrom", database)), sees(2, in("futex", condition))), level)), EventLoop, High},
 		"event loop in a loop of its own": {stalledWith(watching(of(1, 0, sees(1, in("epoll_wait", Target{Kind: KindEpoll, FD: 30})), sees(2, in("futex", condition))), level)), EventLoop, Medium},
-		"a task of a runtime is parked":   {stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), AcceptorParked, Medium},
+		"a worker whose epoll set watches another listener is busy": {stalledWith(
+			watching(of(1, 0, sees(1, in("futex", condition))), level), of(2, 0, sees(2, in("recvfrom", database)))), EventLoop, Medium},
+		"of two workers one is busy and one waits for a thread": {stalledWith(
+			watching(of(1, 0, sees(1, in("futex", condition))), level), watching(of(2, 0, sees(2, in("recvfrom", database))), level)), EventLoop, Medium},
+		"a task of a runtime is parked": {stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), AcceptorParked, Medium},
 		"a task is parked, and its thread is known": {but(stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), func(e *Evidence) {
 			e.Queue.LastTID = Known(2)
 		}), AcceptorParked, Medium},
@@ -236,6 +241,16 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Each worker of nginx inherits the listeners of all, and watches its own.
+func TestAWorkerThatDoesNotWatchTheListenerIsNotBlamed(t *testing.T) {
+	e := stalledWith(watching(of(1, 0, sees(1, in("futex", condition))), Watch{FD: 4}), of(2, 0, sees(2, in("recvfrom", database))))
+	for _, v := range Judge(&e) {
+		if strings.Contains(v.Summary, "app[2]") {
+			t.Errorf("the other one is: %s", v.Summary)
+		}
 	}
 }
 

@@ -123,12 +123,14 @@ func (r *reasoning) loopThread() (*doer, Confidence) {
 		}
 	}
 	var busy []*doer
+	parked := false // the first thread of a process: it may be the one
 	for _, d := range r.suspects {
+		parked = parked || d.does == handover && d.first()
 		if slices.Contains([]activity{running, ready, mutex, fileLock, disk, downstream, names, client, asleep, child, pipe}, d.does) {
 			busy = append(busy, d)
 		}
 	}
-	if len(busy) == 1 && busy[0].does != ready && (r.accepts(busy[0]) || busy[0].first()) {
+	if len(busy) == 1 && busy[0].does != ready && !parked && (r.accepts(busy[0]) || busy[0].first()) {
 		return busy[0], High
 	}
 	for _, d := range append(busy, r.suspects...) {
