@@ -53,6 +53,8 @@ func stalledWith(processes ...Process) Evidence {
 // but changes evidence.
 func but(e Evidence, change func(*Evidence)) Evidence { change(&e); return e }
 
+func accepting(e Evidence) Evidence { e.Queue.Accepting = Known(true); return e }
+
 func watching(p Process, w Watch) Process { p.Watches = []Watch{w}; return p }
 
 func cases() map[string]struct {
@@ -189,8 +191,11 @@ func cases() map[string]struct {
 		"event loop waits for a thread, and another one reads": {stalledWith(watching(of(1, 0, sees(1, in("futex", condition)), sees(2, in("recvfrom", database))), level)), EventLoop, Medium},
 		"a task of a runtime computes, here and there": {stalledWith(watching(of(1, 0, computes(1, 1950*time.Millisecond, 200*time.Millisecond),
 			sees(2, in("nanosleep", Target{})), computes(3, 1850*time.Millisecond, 300*time.Millisecond)), edge)), CPU, Medium},
-		"a task of a runtime computes": {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
-		"collector":                    {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
+		"a task of a runtime computes":             {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
+		"an event loop that accepts, too slowly":   {accepting(stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level))), EventLoop, Medium},
+		"a thread that accepts and has much to do": {accepting(stalledWith(of(1, 0, computes(1, 3900*time.Millisecond, 0)))), CPU, Medium},
+		"workers that accept and have much to do":  {accepting(stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("recvfrom", database))), of(3, 1, sees(3, in("recvfrom", database))))), Pool, Medium},
+		"collector": {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
 		"collector by its stacks": {stalledWith(func() Process {
 			t := computes(1, 3900*time.Millisecond, 0)
 			t.OnCPU = []Stack{{Count: 90, Frames: []Frame{{Function: "runtime.scanobject"}, {Function: "runtime.gcDrain"}}}, {Count: 10, Frames: []Frame{{Function: "main.serve"}}}}
@@ -250,6 +255,26 @@ func TestAWorkerThatDoesNotWatchTheListenerIsNotBlamed(t *testing.T) {
 	for _, v := range Judge(&e) {
 		if strings.Contains(v.Summary, "app[2]") {
 			t.Errorf("the other one is: %s", v.Summary)
+		}
+	}
+}
+
+// Who accepts all the time, if too slowly, is not said to be stuck.
+func TestWhoAcceptsIsNotSaidToBeStuck(t *testing.T) {
+	for name, e := range map[string]Evidence{
+		"loop":    stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), Watch{FD: 4})),
+		"thread":  stalledWith(of(1, 0, computes(1, 3900*time.Millisecond, 0))),
+		"workers": stalledWith(of(2, 0, sees(2, in("recvfrom", database))), of(3, 0, sees(3, in("recvfrom", database)))),
+	} {
+		e = accepting(e)
+		v := Judge(&e)[0]
+		for _, word := range []string{"blocks", "does not come back", "no one is left"} {
+			if strings.Contains(v.Summary, word) {
+				t.Errorf("%s: %s", name, v.Summary)
+			}
+		}
+		if !strings.Contains(v.Summary, "accept") || !strings.Contains(v.Summary, "slow") {
+			t.Errorf("%s: it does not say that connections are accepted, too slowly: %s", name, v.Summary)
 		}
 	}
 }

@@ -181,6 +181,10 @@ func (r *reasoning) stalled() bool {
 	return known && !accepting
 }
 
+// saturated says that what is queued is accepted, though much too late: more
+// comes than is served, and nobody is stuck.
+func (r *reasoning) saturated() bool { return r.stalled() && r.Queue.Accepting.Or(false) }
+
 // refused says that connections were refused in the span. Without events, the
 // kernel's counts have a drop now and then that is for another reason.
 func (r *reasoning) refused() bool {
