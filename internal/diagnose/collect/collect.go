@@ -100,7 +100,7 @@ func Run(ctx context.Context, l Listener, holders []owner.Process, opt Options) 
 		}
 	}
 	if sampler != nil {
-		c.addStacks(sampler, e)
+		c.addStacks(ctx, sampler, e)
 	}
 	for path, group := range c.groups {
 		e.Cgroups = append(e.Cgroups, cgroupSince(c.cgroups.group(path, c.memberships[path]), group))
