@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/golden"
+	"acceptwatch/internal/listener"
 )
 
 // ward is a fake host whose servers are looked at in no time.
@@ -136,6 +138,44 @@ func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 				t.Errorf("%s: not JSON: %s", command, line)
 			}
 		}
+	}
+}
+
+// A server whose files or memory do not answer keeps diagnose from nothing but
+// what they would tell, and what comes late is not another one's.
+func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
+	now, release := int64(0), make(chan struct{})
+	var late sync.WaitGroup
+	env := environment{
+		monotonic: func() int64 { return now },
+		spawn:     func(run func()) { late.Go(run) },
+		evidence: func(_ context.Context, s suspect, _ time.Duration, _ string, _ bool) (*diagnose.Evidence, error) {
+			<-release
+			return &diagnose.Evidence{Inode: s.inode}, nil
+		},
+	}
+	d := newDiagnostician(&env, 3*time.Second, "fentry", false)
+	begin := func(inode uint32) {
+		if !d.begin(suspect{inode: inode}, listener.Row{}) {
+			t.Fatalf("the diagnosis of %d does not begin", inode)
+		}
+	}
+	begin(7)
+	if now = 13*second - 1; d.done() != nil {
+		t.Error("it is given up too early")
+	}
+	now++
+	if e := d.done(); e == nil || e.Inode != 7 || e.Span != 3*time.Second || len(e.Blind) != 1 || !strings.Contains(e.Blind[0], "could not be read within 13s") {
+		t.Errorf("given up: %+v", e)
+	}
+	begin(8)
+	close(release)
+	late.Wait()
+	if e := d.done(); e == nil || e.Inode != 8 {
+		t.Errorf("the second one: %+v", e)
+	}
+	if now += 60 * second; d.done() != nil {
+		t.Error("there is a third one")
 	}
 }
 

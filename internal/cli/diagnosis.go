@@ -71,6 +71,10 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 	}
 }
 
+// gatherGrace is for how long after the span evidence may be gathered still:
+// files of a server can be on a host that does not answer, and its memory locked.
+const gatherGrace = 10 * time.Second
+
 // diagnostician diagnoses one listener at a time, beside the session.
 type diagnostician struct {
 	gather gatherEvidence
@@ -81,12 +85,15 @@ type diagnostician struct {
 	cancel context.CancelFunc
 	result chan *diagnose.Evidence // of the one that goes on
 	busy   bool
+	clock  func() int64 // ns, CLOCK_MONOTONIC
+	due    int64        // when the one that goes on is given up
+	about  suspect
 	before listener.Row // when it began
 	passed int          // stalls that were not looked at
 }
 
 func newDiagnostician(env *environment, span time.Duration, mode string, stacks bool) *diagnostician {
-	return &diagnostician{gather: env.evidence, spawn: env.spawn, span: span, mode: mode, stacks: stacks, cancel: func() {}, result: make(chan *diagnose.Evidence, 1)}
+	return &diagnostician{gather: env.evidence, spawn: env.spawn, clock: env.monotonic, span: span, mode: mode, stacks: stacks, cancel: func() {}}
 }
 
 // begin starts to gather, unless that goes on already.
@@ -96,19 +103,26 @@ func (d *diagnostician) begin(s suspect, before listener.Row) bool {
 		return false
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	d.busy, d.before, d.cancel = true, before, cancel
+	result := make(chan *diagnose.Evidence, 1) // of its own: one that was given up may come yet
+	d.busy, d.about, d.before, d.cancel, d.result = true, s, before, cancel, result
+	d.due = d.clock() + int64(d.span+gatherGrace)
 	d.spawn(func() {
 		e, err := d.gather(ctx, s, d.span, d.mode, d.stacks)
 		if err != nil {
-			e = &diagnose.Evidence{Listener: s.address.String(), NetNS: s.netns, Inode: s.inode, Mode: d.mode,
-				Blind: []string{fmt.Sprintf("nothing could be gathered: %v", err)}}
+			e = d.nothing(s, fmt.Sprintf("nothing could be gathered: %v", err))
 		}
-		d.result <- e
+		result <- e
 	})
 	return true
 }
 
-// done gives the evidence when it is there; nil: not yet, or none was asked for.
+// nothing is evidence without any, and why.
+func (d *diagnostician) nothing(s suspect, why string) *diagnose.Evidence {
+	return &diagnose.Evidence{Listener: s.address.String(), NetNS: s.netns, Inode: s.inode, Mode: d.mode, Blind: []string{why}}
+}
+
+// done gives the evidence when it is there, or when it is given up; nil: not yet,
+// or none was asked for.
 func (d *diagnostician) done() *diagnose.Evidence {
 	select {
 	case e := <-d.result:
@@ -116,8 +130,16 @@ func (d *diagnostician) done() *diagnose.Evidence {
 		d.cancel()
 		return e
 	default:
+	}
+	now := d.clock()
+	if !d.busy || now < d.due {
 		return nil
 	}
+	d.busy = false
+	d.cancel()
+	e := d.nothing(d.about, fmt.Sprintf("the server's processes could not be read within %s: a file or the memory of one does not answer", d.span+gatherGrace))
+	e.Time, e.Span = now, d.span
+	return e
 }
 
 // memberRow is the row of one listener: that of its own, if several share the
