@@ -181,15 +181,15 @@ func (a *app) examine(ctx context.Context, o *diagnoseOptions, src source, why s
 		defer func() { doctors[i].cancel() }()
 	}
 	for left := len(all); left > 0; {
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case l == nil:
-			time.Sleep(20 * time.Millisecond)
-		default:
-			if err := l.step(ctx, a.env.monotonic()); err != nil {
-				return nil, err
+		if ctx.Err() != nil { // what was seen by then is judged
+			for _, d := range doctors {
+				d.end()
 			}
+		}
+		if l == nil {
+			time.Sleep(20 * time.Millisecond)
+		} else if err := l.step(context.WithoutCancel(ctx), a.env.monotonic()); err != nil {
+			return nil, err
 		}
 		for i, d := range doctors {
 			if e := d.done(); e != nil {

@@ -89,6 +89,27 @@ func TestDiagnoseFallsBackToNoEBPF(t *testing.T) {
 	}
 }
 
+// Who ends a long diagnosis is told what was seen by then.
+func TestDiagnoseThatIsEndedTellsWhatItSaw(t *testing.T) {
+	for _, mode := range []string{"fentry", "diag"} {
+		var out bytes.Buffer
+		a := fakeApp(newFakeKernel(), &out)
+		w := newWard()
+		ctx, interrupt := context.WithCancel(t.Context())
+		a.env.spawn = func(run func()) { go run() }
+		a.env.monotonic = func() int64 { return began } // it is not given up
+		a.env.evidence = func(until context.Context, s suspect, span time.Duration, mode string, stacks bool) (*diagnose.Evidence, error) {
+			interrupt()
+			<-until.Done()
+			return w.gather(until, s, span, mode, stacks)
+		}
+		code := a.run(ctx, []string{"diagnose", "--port", "8000", "--for", "1h", "--mode", mode})
+		if code != exitDone || !strings.Contains(out.String(), "python3[123]") {
+			t.Errorf("mode %s: exit code %d:\n%s", mode, code, out.String())
+		}
+	}
+}
+
 func TestDiagnoseOfNothing(t *testing.T) {
 	out, code := runWard(t, newWard(), newFakeKernel(), "diagnose", "--port", "81", "--mode", "diag")
 	if code != exitError || !strings.Contains(out, "nothing listens on port 81") {
@@ -165,7 +186,7 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 		t.Error("it is given up too early")
 	}
 	now++
-	if e := d.done(); e == nil || e.Inode != 7 || e.Span != 3*time.Second || len(e.Blind) != 1 || !strings.Contains(e.Blind[0], "could not be read within 13s") {
+	if e := d.done(); e == nil || e.Inode != 7 || e.Span != 13*time.Second || len(e.Blind) != 1 || !strings.Contains(e.Blind[0], "could not be read within 13s") {
 		t.Errorf("given up: %+v", e)
 	}
 	begin(8)

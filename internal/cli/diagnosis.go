@@ -39,8 +39,8 @@ type suspect struct {
 	inode   uint32
 }
 
-// gatherEvidence watches the processes that hold a socket for a span. It is
-// called from goroutines. With stacks it names functions too, where that is
+// gatherEvidence watches the processes that hold a socket for a span, which ends
+// early when ctx does. It is called from goroutines. With stacks it names functions too, where that is
 // possible, which costs the host more.
 type gatherEvidence func(ctx context.Context, s suspect, span time.Duration, mode string, stacks bool) (*diagnose.Evidence, error)
 
@@ -59,10 +59,7 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 		if err != nil {
 			return nil, err
 		}
-		e, err := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities, Stacks: stacks})
-		if err != nil {
-			return nil, err
-		}
+		e := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities, Stacks: stacks})
 		e.NetNS = s.netns
 		if text := report.String(); text != "" && len(found[s.inode]) == 0 {
 			e.Blind = append(e.Blind, "who holds the listener is not known: "+text)
@@ -86,7 +83,8 @@ type diagnostician struct {
 	result chan *diagnose.Evidence // of the one that goes on
 	busy   bool
 	clock  func() int64 // ns, CLOCK_MONOTONIC
-	due    int64        // when the one that goes on is given up
+	begun  int64        // when the one that goes on did
+	due    int64        // when it is given up
 	about  suspect
 	before listener.Row // when it began
 	passed int          // stalls that were not looked at
@@ -105,7 +103,8 @@ func (d *diagnostician) begin(s suspect, before listener.Row) bool {
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan *diagnose.Evidence, 1) // of its own: one that was given up may come yet
 	d.busy, d.about, d.before, d.cancel, d.result = true, s, before, cancel, result
-	d.due = d.clock() + int64(d.span+gatherGrace)
+	d.begun = d.clock()
+	d.due = d.begun + int64(d.span+gatherGrace)
 	d.spawn(func() {
 		e, err := d.gather(ctx, s, d.span, d.mode, d.stacks)
 		if err != nil {
@@ -114,6 +113,12 @@ func (d *diagnostician) begin(s suspect, before listener.Row) bool {
 		result <- e
 	})
 	return true
+}
+
+// end has the span end now.
+func (d *diagnostician) end() {
+	d.cancel()
+	d.due = min(d.due, d.clock()+int64(gatherGrace))
 }
 
 // nothing is evidence without any, and why.
@@ -137,8 +142,9 @@ func (d *diagnostician) done() *diagnose.Evidence {
 	}
 	d.busy = false
 	d.cancel()
-	e := d.nothing(d.about, fmt.Sprintf("the server's processes could not be read within %s: a file or the memory of one does not answer", d.span+gatherGrace))
-	e.Time, e.Span = now, d.span
+	took := time.Duration(now - d.begun)
+	e := d.nothing(d.about, fmt.Sprintf("the server's processes could not be read within %s: a file or the memory of one does not answer", took.Round(time.Second)))
+	e.Time, e.Span = now, took
 	return e
 }
 

@@ -138,10 +138,7 @@ func TestThisProcessIsSeen(t *testing.T) {
 		}
 	}()
 
-	e, err := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 500 * time.Millisecond, Mode: "diag"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 500 * time.Millisecond, Mode: "diag"})
 	if accepting, known := e.Queue.Accepting.Get(); e.Queue.Depth.Or(0) != 1 || accepting || !known {
 		t.Errorf("the queue is %+v, want 1 entry that stays", e.Queue)
 	}
@@ -193,13 +190,20 @@ func again(call func() error) {
 	}
 }
 
+func TestWhatWasSeenIsToldWhenTheSpanEndsEarly(t *testing.T) {
+	_, l := listening(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	e := Run(ctx, l, holders(t, l.Inode), Options{Span: time.Hour})
+	if e.Looks != 2 || len(e.Processes) != 1 || e.Queue.Depth.IsZero() {
+		t.Errorf("%d looks at %+v, queue %+v", e.Looks, e.Processes, e.Queue)
+	}
+}
+
 // TestLimitsAreKeptAndTold looks at no more threads than it may.
 func TestLimitsAreKeptAndTold(t *testing.T) {
 	_, l := listening(t)
-	e, err := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 100 * time.Millisecond, MaxThreads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 100 * time.Millisecond, MaxThreads: 1})
 	if len(e.Processes) != 1 || len(e.Processes[0].Threads) != 1 || e.Processes[0].ThreadCount < 2 || len(e.Blind) == 0 {
 		t.Errorf("got %+v, and not seen: %v", e.Processes, e.Blind)
 	}
@@ -210,10 +214,7 @@ func TestAProcessThatIsGoneIsNotEvidence(t *testing.T) {
 	_, l := listening(t)
 	all := holders(t, l.Inode)
 	all[0].StartTime++ // as if it had ended, and another one had its number
-	e, err := Run(context.Background(), l, all, Options{Span: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := Run(context.Background(), l, all, Options{Span: 100 * time.Millisecond})
 	if len(e.Processes) != 0 {
 		t.Errorf("another process is told of: %+v", e.Processes)
 	}
