@@ -20,8 +20,9 @@ threads of the processes that hold the listener for a while (--for), and names
 causes, the likeliest first, with the evidence, what would refute it, and what to
 do. If the evidence does not tell, it says so.
 
-It only reads: nothing is stopped, and no memory but the arguments of poll() and
-select() is looked at. At most 512 threads are looked at, 12 times each.
+It only reads, and stops nothing. Of a server's memory it reads the arguments of
+poll() and select(), and with eBPF the frame pointers of stacks: no data. At most
+512 threads are looked at, 12 times each.
 
 Without eBPF (--mode diag, or where nothing else works) it goes by /proc,
 cgroups and sock_diag alone, and says what that leaves open.`

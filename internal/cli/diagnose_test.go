@@ -7,14 +7,19 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/event"
 	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/ui"
 )
 
 // ward is a fake host whose servers are looked at in no time.
@@ -177,9 +182,10 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 	d := newDiagnostician(&env, 3*time.Second, "fentry", false)
 	begin := func(inode uint32) {
-		if !d.begin(suspect{inode: inode}, listener.Row{}) {
-			t.Fatalf("the diagnosis of %d does not begin", inode)
+		if !d.free() {
+			t.Fatalf("the diagnosis of %d may not begin", inode)
 		}
+		d.begin(suspect{inode: inode}, listener.Row{})
 	}
 	begin(7)
 	if now = 13*second - 1; d.done() != nil {
@@ -197,6 +203,28 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 	if now += 60 * second; d.done() != nil {
 		t.Error("there is a third one")
+	}
+}
+
+// A stall that comes during another's diagnosis costs no look at the listeners.
+func TestStallDuringADiagnosisIsPassedOver(t *testing.T) {
+	l := &live{doctor: &diagnostician{busy: true}}
+	if l.fellIll(&event.Event{Inode: 7}); l.doctor.passed != 1 {
+		t.Errorf("%d were passed over, want 1", l.doctor.passed)
+	}
+}
+
+func TestFailuresOfEvidenceAreThoseOfItsSpan(t *testing.T) {
+	const emfile, enfile, enobufs = uint16(unix.EMFILE), uint16(unix.ENFILE), uint16(unix.ENOBUFS)
+	before := listener.Row{AcceptErrors: []listener.AcceptFailures{{PID: 1, Errno: emfile, Count: 100, Last: 9}, {PID: 1, Errno: enfile, Count: 3, Last: 6}, {PID: 1, Errno: enobufs, Count: 4, Last: 2}}}
+	before.Time = 10
+	now := listener.Row{AcceptErrors: []listener.AcceptFailures{{PID: 1, Errno: emfile, Count: 107, Last: 19}, {PID: 1, Errno: enfile, Count: 3, Last: 6}, {PID: 1, Errno: enobufs, Count: 4, Last: 2}}}
+	now.Time, now.LastAccept = 20, 5
+	var e diagnose.Evidence
+	addEvents(&e, &before, &now, ui.LastAccept{}, "fentry")
+	want := []diagnose.AcceptFailure{{Errno: "EMFILE", PID: 1, Count: 7}, {Errno: "ENFILE", PID: 1, Count: 3}}
+	if !slices.Equal(e.Queue.Failures, want) {
+		t.Errorf("got %+v, want %+v", e.Queue.Failures, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"acceptwatch/internal/diagnose"
@@ -94,12 +95,17 @@ func newDiagnostician(env *environment, span time.Duration, mode string, stacks 
 	return &diagnostician{gather: env.evidence, spawn: env.spawn, clock: env.monotonic, span: span, mode: mode, stacks: stacks, cancel: func() {}}
 }
 
-// begin starts to gather, unless that goes on already.
-func (d *diagnostician) begin(s suspect, before listener.Row) bool {
+// free says whether another diagnosis may begin. A stall that comes meanwhile is
+// passed over: many at a time are to cost nothing.
+func (d *diagnostician) free() bool {
 	if d.busy {
 		d.passed++
-		return false
 	}
+	return !d.busy
+}
+
+// begin starts to gather.
+func (d *diagnostician) begin(s suspect, before listener.Row) {
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan *diagnose.Evidence, 1) // of its own: one that was given up may come yet
 	d.busy, d.about, d.before, d.cancel, d.result = true, s, before, cancel, result
@@ -112,7 +118,6 @@ func (d *diagnostician) begin(s suspect, before listener.Row) bool {
 		}
 		result <- e
 	})
-	return true
 }
 
 // end has the span end now.
@@ -188,10 +193,17 @@ func addEvents(e *diagnose.Evidence, before, now *listener.Row, last ui.LastAcce
 	q.FailuresSeen = true
 	q.Failures = nil
 	for _, f := range now.AcceptErrors {
+		i := slices.IndexFunc(before.AcceptErrors, func(was listener.AcceptFailures) bool {
+			return was.PID == f.PID && was.Comm == f.Comm && was.Errno == f.Errno
+		})
+		count := f.Count
+		if i >= 0 && f.Last > before.Time {
+			count = listener.Grown(f.Count, before.AcceptErrors[i].Count)
+		}
 		// Those before an accept that succeeded are over.
-		if f.Last > now.LastAccept || f.Last > before.Time {
+		if count > 0 && (f.Last > now.LastAccept || f.Last > before.Time) {
 			q.Failures = append(q.Failures, diagnose.AcceptFailure{
-				Errno: event.ErrnoName(f.Errno), PID: int(f.PID), Comm: f.Comm.String(), Count: f.Count,
+				Errno: event.ErrnoName(f.Errno), PID: int(f.PID), Comm: f.Comm.String(), Count: count,
 			})
 		}
 	}
