@@ -73,22 +73,41 @@ type collector struct {
 // Run watches the processes that hold a listener for the span, which ends early
 // when until does. Who these are is given.
 func Run(until context.Context, l Listener, holders []owner.Process, opt Options) *diagnose.Evidence {
-	ctx := context.WithoutCancel(until) // what was seen by then is told
 	opt.setDefaults()
-	c := newCollector(ctx, l, opt, "/proc", "/sys/fs/cgroup")
-	e := &diagnose.Evidence{Listener: l.Address.String(), Inode: l.Inode, Mode: opt.Mode}
+	return newCollector(context.WithoutCancel(until), l, opt, "/proc", "/sys/fs/cgroup").run(until, holders)
+}
+
+func (c *collector) run(until context.Context, holders []owner.Process) *diagnose.Evidence {
+	ctx := context.WithoutCancel(until) // what was seen by then is told
+	l := &c.listener
+	e := &diagnose.Evidence{Listener: l.Address.String(), Inode: l.Inode, Mode: c.opt.Mode}
 	if l.NS != nil {
 		e.NetNS = l.NS.Inode
 	}
 	begun := time.Now()
-	before, queueErr := lookAtQueue(ctx, &l)
+	before, queueErr := lookAtQueue(ctx, l)
 	system := c.proc.system()
-	for _, p := range holders[:min(len(holders), opt.MaxProcesses)] {
+	for _, p := range holders[:min(len(holders), c.opt.MaxProcesses)] {
 		c.processes = append(c.processes, c.newProcess(p))
 	}
 	c.lookAtGroups()
 
 	sampler := c.watch(until, e, begun)
+	// What grew is measured in the span; the rest takes time of its own.
+	e.Span, e.Looks, e.Time = time.Since(begun), c.looks, monotonic()
+	e.System = systemSince(c.proc.system(), system)
+	for path, group := range c.groups {
+		e.Cgroups = append(e.Cgroups, cgroupSince(c.cgroups.group(path, c.memberships[path]), group))
+	}
+	slices.SortFunc(e.Cgroups, func(a, b diagnose.Cgroup) int { return strings.Compare(a.Path, b.Path) })
+	after, err := lookAtQueue(ctx, l)
+	if queueErr == nil {
+		queueErr = err
+	}
+	if queueErr == nil {
+		e.Queue = queueOf(&before, &after)
+	}
+	e.Queue.Somaxconn = somaxconn(l)
 	for _, p := range c.processes {
 		c.describe(p)
 		if c.still(p) {
@@ -98,20 +117,6 @@ func Run(until context.Context, l Listener, holders []owner.Process, opt Options
 	if sampler != nil {
 		c.addStacks(ctx, sampler, e)
 	}
-	for path, group := range c.groups {
-		e.Cgroups = append(e.Cgroups, cgroupSince(c.cgroups.group(path, c.memberships[path]), group))
-	}
-	slices.SortFunc(e.Cgroups, func(a, b diagnose.Cgroup) int { return strings.Compare(a.Path, b.Path) })
-	after, err := lookAtQueue(ctx, &l)
-	if queueErr == nil {
-		queueErr = err
-	}
-	if queueErr == nil {
-		e.Queue = queueOf(&before, &after)
-	}
-	e.Queue.Somaxconn = somaxconn(&l)
-	e.System = systemSince(c.proc.system(), system)
-	e.Span, e.Looks, e.Time = time.Since(begun), c.looks, monotonic()
 	c.blind(e, len(holders), queueErr)
 	return e
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -197,6 +198,42 @@ func TestWhatWasSeenIsToldWhenTheSpanEndsEarly(t *testing.T) {
 	e := Run(ctx, l, holders(t, l.Inode), Options{Span: time.Hour})
 	if e.Looks != 2 || len(e.Processes) != 1 || e.Queue.Depth.IsZero() {
 		t.Errorf("%d looks at %+v, queue %+v", e.Looks, e.Processes, e.Queue)
+	}
+}
+
+// What is read of the processes after the span can take long, and is no part of
+// it: a part of the span on a CPU would look smaller.
+func TestSpanEndsWithTheLastLook(t *testing.T) {
+	_, l := listening(t)
+	proc := t.TempDir()
+	if err := os.MkdirAll(proc+"/7/task/7", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{proc + "/7", proc + "/7/task/7"} {
+		if err := os.WriteFile(dir+"/stat", []byte("7 (app) S "+strings.Repeat("1 ", 50)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limits := proc + "/7/limits" // read after the span
+	if err := unix.Mkfifo(limits, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan int64, 1)
+	go func() {
+		w, err := os.OpenFile(limits, os.O_WRONLY, 0) // when somebody reads
+		if err != nil {
+			t.Error(err)
+		}
+		read <- monotonic()
+		w.Close()
+	}()
+	begun := monotonic()
+	opt := Options{Span: 10 * time.Millisecond}
+	opt.setDefaults()
+	e := newCollector(t.Context(), l, opt, procFS(proc), cgroupFS(proc)).run(t.Context(), []owner.Process{{PID: 7, StartTime: 1}})
+	at := <-read
+	if len(e.Processes) != 1 || e.Time > at || int64(e.Span) > at-begun {
+		t.Errorf("the span ends at %d, after %s; what follows it began at %d, after %s: %+v", e.Time, e.Span, at, time.Duration(at-begun), e.Processes)
 	}
 }
 
