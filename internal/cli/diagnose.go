@@ -20,8 +20,9 @@ threads of the processes that hold the listener for a while (--for), and names
 causes, the likeliest first, with the evidence, what would refute it, and what to
 do. If the evidence does not tell, it says so.
 
-It only reads: nothing is stopped, and no memory but the arguments of poll() and
-select() is looked at. At most 512 threads are looked at, 12 times each.
+It only reads, and stops nothing. Of a server's memory it reads the arguments of
+poll() and select(), and with eBPF the frame pointers of stacks: no data. At most
+512 threads are looked at, 12 times each.
 
 Without eBPF (--mode diag, or where nothing else works) it goes by /proc,
 cgroups and sock_diag alone, and says what that leaves open.`
@@ -181,15 +182,15 @@ func (a *app) examine(ctx context.Context, o *diagnoseOptions, src source, why s
 		defer func() { doctors[i].cancel() }()
 	}
 	for left := len(all); left > 0; {
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case l == nil:
-			time.Sleep(20 * time.Millisecond)
-		default:
-			if err := l.step(ctx, a.env.monotonic()); err != nil {
-				return nil, err
+		if ctx.Err() != nil { // what was seen by then is judged
+			for _, d := range doctors {
+				d.end()
 			}
+		}
+		if l == nil {
+			time.Sleep(20 * time.Millisecond)
+		} else if err := l.step(context.WithoutCancel(ctx), a.env.monotonic()); err != nil {
+			return nil, err
 		}
 		for i, d := range doctors {
 			if e := d.done(); e != nil {

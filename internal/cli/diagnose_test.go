@@ -7,12 +7,19 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/event"
 	"acceptwatch/internal/golden"
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/ui"
 )
 
 // ward is a fake host whose servers are looked at in no time.
@@ -87,6 +94,27 @@ func TestDiagnoseFallsBackToNoEBPF(t *testing.T) {
 	}
 }
 
+// Who ends a long diagnosis is told what was seen by then.
+func TestDiagnoseThatIsEndedTellsWhatItSaw(t *testing.T) {
+	for _, mode := range []string{"fentry", "diag"} {
+		var out bytes.Buffer
+		a := fakeApp(newFakeKernel(), &out)
+		w := newWard()
+		ctx, interrupt := context.WithCancel(t.Context())
+		a.env.spawn = func(run func()) { go run() }
+		a.env.monotonic = func() int64 { return began } // it is not given up
+		a.env.evidence = func(until context.Context, s suspect, span time.Duration, mode string, stacks bool) (*diagnose.Evidence, error) {
+			interrupt()
+			<-until.Done()
+			return w.gather(until, s, span, mode, stacks)
+		}
+		code := a.run(ctx, []string{"diagnose", "--port", "8000", "--for", "1h", "--mode", mode})
+		if code != exitDone || !strings.Contains(out.String(), "python3[123]") {
+			t.Errorf("mode %s: exit code %d:\n%s", mode, code, out.String())
+		}
+	}
+}
+
 func TestDiagnoseOfNothing(t *testing.T) {
 	out, code := runWard(t, newWard(), newFakeKernel(), "diagnose", "--port", "81", "--mode", "diag")
 	if code != exitError || !strings.Contains(out, "nothing listens on port 81") {
@@ -136,6 +164,67 @@ func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 				t.Errorf("%s: not JSON: %s", command, line)
 			}
 		}
+	}
+}
+
+// A server whose files or memory do not answer keeps diagnose from nothing but
+// what they would tell, and what comes late is not another one's.
+func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
+	now, release := int64(0), make(chan struct{})
+	var late sync.WaitGroup
+	env := environment{
+		monotonic: func() int64 { return now },
+		spawn:     func(run func()) { late.Go(run) },
+		evidence: func(_ context.Context, s suspect, _ time.Duration, _ string, _ bool) (*diagnose.Evidence, error) {
+			<-release
+			return &diagnose.Evidence{Inode: s.inode}, nil
+		},
+	}
+	d := newDiagnostician(&env, 3*time.Second, "fentry", false)
+	begin := func(inode uint32) {
+		if !d.free() {
+			t.Fatalf("the diagnosis of %d may not begin", inode)
+		}
+		d.begin(suspect{inode: inode}, listener.Row{})
+	}
+	begin(7)
+	if now = 13*second - 1; d.done() != nil {
+		t.Error("it is given up too early")
+	}
+	now++
+	if e := d.done(); e == nil || e.Inode != 7 || e.Span != 13*time.Second || len(e.Blind) != 1 || !strings.Contains(e.Blind[0], "could not be read within 13s") {
+		t.Errorf("given up: %+v", e)
+	}
+	begin(8)
+	close(release)
+	late.Wait()
+	if e := d.done(); e == nil || e.Inode != 8 {
+		t.Errorf("the second one: %+v", e)
+	}
+	if now += 60 * second; d.done() != nil {
+		t.Error("there is a third one")
+	}
+}
+
+// A stall that comes during another's diagnosis costs no look at the listeners.
+func TestStallDuringADiagnosisIsPassedOver(t *testing.T) {
+	l := &live{doctor: &diagnostician{busy: true}}
+	if l.fellIll(&event.Event{Inode: 7}); l.doctor.passed != 1 {
+		t.Errorf("%d were passed over, want 1", l.doctor.passed)
+	}
+}
+
+func TestFailuresOfEvidenceAreThoseOfItsSpan(t *testing.T) {
+	const emfile, enfile, enobufs = uint16(unix.EMFILE), uint16(unix.ENFILE), uint16(unix.ENOBUFS)
+	before := listener.Row{AcceptErrors: []listener.AcceptFailures{{PID: 1, Errno: emfile, Count: 100, Last: 9}, {PID: 1, Errno: enfile, Count: 3, Last: 6}, {PID: 1, Errno: enobufs, Count: 4, Last: 2}}}
+	before.Time = 10
+	now := listener.Row{AcceptErrors: []listener.AcceptFailures{{PID: 1, Errno: emfile, Count: 107, Last: 19}, {PID: 1, Errno: enfile, Count: 3, Last: 6}, {PID: 1, Errno: enobufs, Count: 4, Last: 2}}}
+	now.Time, now.LastAccept = 20, 5
+	var e diagnose.Evidence
+	addEvents(&e, &before, &now, ui.LastAccept{}, "fentry")
+	want := []diagnose.AcceptFailure{{Errno: "EMFILE", PID: 1, Count: 7}, {Errno: "ENFILE", PID: 1, Count: 3}}
+	if !slices.Equal(e.Queue.Failures, want) {
+		t.Errorf("got %+v, want %+v", e.Queue.Failures, want)
 	}
 }
 

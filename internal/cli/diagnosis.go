@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"acceptwatch/internal/diagnose"
@@ -39,8 +40,8 @@ type suspect struct {
 	inode   uint32
 }
 
-// gatherEvidence watches the processes that hold a socket for a span. It is
-// called from goroutines. With stacks it names functions too, where that is
+// gatherEvidence watches the processes that hold a socket for a span, which ends
+// early when ctx does. It is called from goroutines. With stacks it names functions too, where that is
 // possible, which costs the host more.
 type gatherEvidence func(ctx context.Context, s suspect, span time.Duration, mode string, stacks bool) (*diagnose.Evidence, error)
 
@@ -59,10 +60,7 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 		if err != nil {
 			return nil, err
 		}
-		e, err := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities, Stacks: stacks})
-		if err != nil {
-			return nil, err
-		}
+		e := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities, Stacks: stacks})
 		e.NetNS = s.netns
 		if text := report.String(); text != "" && len(found[s.inode]) == 0 {
 			e.Blind = append(e.Blind, "who holds the listener is not known: "+text)
@@ -70,6 +68,10 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 		return e, nil
 	}
 }
+
+// gatherGrace is for how long after the span evidence may be gathered still:
+// files of a server can be on a host that does not answer, and its memory locked.
+const gatherGrace = 10 * time.Second
 
 // diagnostician diagnoses one listener at a time, beside the session.
 type diagnostician struct {
@@ -81,34 +83,56 @@ type diagnostician struct {
 	cancel context.CancelFunc
 	result chan *diagnose.Evidence // of the one that goes on
 	busy   bool
+	clock  func() int64 // ns, CLOCK_MONOTONIC
+	begun  int64        // when the one that goes on did
+	due    int64        // when it is given up
+	about  suspect
 	before listener.Row // when it began
 	passed int          // stalls that were not looked at
 }
 
 func newDiagnostician(env *environment, span time.Duration, mode string, stacks bool) *diagnostician {
-	return &diagnostician{gather: env.evidence, spawn: env.spawn, span: span, mode: mode, stacks: stacks, cancel: func() {}, result: make(chan *diagnose.Evidence, 1)}
+	return &diagnostician{gather: env.evidence, spawn: env.spawn, clock: env.monotonic, span: span, mode: mode, stacks: stacks, cancel: func() {}}
 }
 
-// begin starts to gather, unless that goes on already.
-func (d *diagnostician) begin(s suspect, before listener.Row) bool {
+// free says whether another diagnosis may begin. A stall that comes meanwhile is
+// passed over: many at a time are to cost nothing.
+func (d *diagnostician) free() bool {
 	if d.busy {
 		d.passed++
-		return false
 	}
+	return !d.busy
+}
+
+// begin starts to gather.
+func (d *diagnostician) begin(s suspect, before listener.Row) {
 	ctx, cancel := context.WithCancel(context.Background())
-	d.busy, d.before, d.cancel = true, before, cancel
+	result := make(chan *diagnose.Evidence, 1) // of its own: one that was given up may come yet
+	d.busy, d.about, d.before, d.cancel, d.result = true, s, before, cancel, result
+	d.begun = d.clock()
+	d.due = d.begun + int64(d.span+gatherGrace)
 	d.spawn(func() {
 		e, err := d.gather(ctx, s, d.span, d.mode, d.stacks)
 		if err != nil {
-			e = &diagnose.Evidence{Listener: s.address.String(), NetNS: s.netns, Inode: s.inode, Mode: d.mode,
-				Blind: []string{fmt.Sprintf("nothing could be gathered: %v", err)}}
+			e = d.nothing(s, fmt.Sprintf("nothing could be gathered: %v", err))
 		}
-		d.result <- e
+		result <- e
 	})
-	return true
 }
 
-// done gives the evidence when it is there; nil: not yet, or none was asked for.
+// end has the span end now.
+func (d *diagnostician) end() {
+	d.cancel()
+	d.due = min(d.due, d.clock()+int64(gatherGrace))
+}
+
+// nothing is evidence without any, and why.
+func (d *diagnostician) nothing(s suspect, why string) *diagnose.Evidence {
+	return &diagnose.Evidence{Listener: s.address.String(), NetNS: s.netns, Inode: s.inode, Mode: d.mode, Blind: []string{why}}
+}
+
+// done gives the evidence when it is there, or when it is given up; nil: not yet,
+// or none was asked for.
 func (d *diagnostician) done() *diagnose.Evidence {
 	select {
 	case e := <-d.result:
@@ -116,8 +140,17 @@ func (d *diagnostician) done() *diagnose.Evidence {
 		d.cancel()
 		return e
 	default:
+	}
+	now := d.clock()
+	if !d.busy || now < d.due {
 		return nil
 	}
+	d.busy = false
+	d.cancel()
+	took := time.Duration(now - d.begun)
+	e := d.nothing(d.about, fmt.Sprintf("the server's processes could not be read within %s: a file or the memory of one does not answer", took.Round(time.Second)))
+	e.Time, e.Span = now, took
+	return e
 }
 
 // memberRow is the row of one listener: that of its own, if several share the
@@ -160,10 +193,17 @@ func addEvents(e *diagnose.Evidence, before, now *listener.Row, last ui.LastAcce
 	q.FailuresSeen = true
 	q.Failures = nil
 	for _, f := range now.AcceptErrors {
+		i := slices.IndexFunc(before.AcceptErrors, func(was listener.AcceptFailures) bool {
+			return was.PID == f.PID && was.Comm == f.Comm && was.Errno == f.Errno
+		})
+		count := f.Count
+		if i >= 0 && f.Last > before.Time {
+			count = listener.Grown(f.Count, before.AcceptErrors[i].Count)
+		}
 		// Those before an accept that succeeded are over.
-		if f.Last > now.LastAccept || f.Last > before.Time {
+		if count > 0 && (f.Last > now.LastAccept || f.Last > before.Time) {
 			q.Failures = append(q.Failures, diagnose.AcceptFailure{
-				Errno: event.ErrnoName(f.Errno), PID: int(f.PID), Comm: f.Comm.String(), Count: f.Count,
+				Errno: event.ErrnoName(f.Errno), PID: int(f.PID), Comm: f.Comm.String(), Count: count,
 			})
 		}
 	}

@@ -164,8 +164,11 @@ func (l *live) step(ctx context.Context, now int64) error {
 
 // fellIll begins the diagnosis of a stall: once for each, and one at a time.
 func (l *live) fellIll(e *event.Event) {
-	before, ok := memberRow(l.table.Rows(), e.Inode)
-	if ok && l.doctor.begin(suspect{e.NetNS, e.Local, e.Inode}, before) {
+	if !l.doctor.free() {
+		return
+	}
+	if before, ok := memberRow(l.table.Rows(), e.Inode); ok {
+		l.doctor.begin(suspect{e.NetNS, e.Local, e.Inode}, before)
 		l.ill = e.Inode
 	}
 }

@@ -54,7 +54,8 @@ type Queue struct {
 	Open Maybe[int] `json:"open,omitzero"`
 }
 
-// AcceptFailure counts calls of accept() that failed.
+// AcceptFailure counts calls of accept() that failed in the span; or before it, if
+// none failed in it and none succeeded since.
 type AcceptFailure struct {
 	Errno string `json:"errno"` // "EMFILE"
 	PID   int    `json:"pid,omitempty"`

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -52,6 +53,8 @@ func stalledWith(processes ...Process) Evidence {
 // but changes evidence.
 func but(e Evidence, change func(*Evidence)) Evidence { change(&e); return e }
 
+func accepting(e Evidence) Evidence { e.Queue.Accepting = Known(true); return e }
+
 func watching(p Process, w Watch) Process { p.Watches = []Watch{w}; return p }
 
 func cases() map[string]struct {
@@ -89,6 +92,19 @@ func cases() map[string]struct {
 		"dead in the queue are no leak": {but(stalledWith(of(1, 0, sees(1, in("recvfrom", database)))), func(e *Evidence) {
 			e.Queue.Held, e.Queue.Open, e.Queue.Dead = Known(17), Known(20), Known[uint32](900)
 		}), Downstream, High},
+		"clients of a stopped server hang up": {but(stalledWith(of(1, 0, sees(1, Sight{Looks: 12, State: "T"}))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open = Known(20), Known(20)
+		}), Stopped, High},
+		"a leak or its effect": {but(stalledWith(of(1, 0, sees(1, in("futex", condition)), sees(2, in("futex", condition)))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open = Known(20), Known(20)
+		}), DescriptorLeak, Low},
+		"a leak that made descriptors run out": {but(stalledWith(of(1, 0, sees(1, in("epoll_wait", onEpoll)))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open = Known(1000), Known(1000)
+			e.Queue.Failures = []AcceptFailure{{Errno: "EMFILE", PID: 1, Comm: "app", Count: 12}}
+		}), DescriptorLeak, High},
+		"a leak while it accepts, late": {but(stalledWith(of(1, 0, sees(1, in("epoll_wait", onEpoll)))), func(e *Evidence) {
+			e.Queue.Held, e.Queue.Open, e.Queue.Accepting = Known(1000), Known(1000), Known(true)
+		}), DescriptorLeak, High},
 		"EMFILE": {but(stalledWith(of(1, 0, sees(1, in("epoll_wait", onEpoll)))), func(e *Evidence) {
 			e.Queue.Failures = []AcceptFailure{{Errno: "EMFILE", PID: 1, Comm: "app", Count: 12}}
 		}), OutOfDescriptors, High},
@@ -164,15 +180,22 @@ func cases() map[string]struct {
 		"event loop computes":             {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level)), EventLoop, High},
 		"event loop downstream":           {stalledWith(watching(of(1, 0, sees(1, in("recvfrom", database)), sees(2, in("futex", condition))), level)), EventLoop, High},
 		"event loop in a loop of its own": {stalledWith(watching(of(1, 0, sees(1, in("epoll_wait", Target{Kind: KindEpoll, FD: 30})), sees(2, in("futex", condition))), level)), EventLoop, Medium},
-		"a task of a runtime is parked":   {stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), AcceptorParked, Medium},
+		"a worker whose epoll set watches another listener is busy": {stalledWith(
+			watching(of(1, 0, sees(1, in("futex", condition))), level), of(2, 0, sees(2, in("recvfrom", database)))), EventLoop, Medium},
+		"of two workers one is busy and one waits for a thread": {stalledWith(
+			watching(of(1, 0, sees(1, in("futex", condition))), level), watching(of(2, 0, sees(2, in("recvfrom", database))), level)), EventLoop, Medium},
+		"a task of a runtime is parked": {stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), AcceptorParked, Medium},
 		"a task is parked, and its thread is known": {but(stalledWith(watching(of(1, 0, sees(1, in("epoll_pwait", onEpoll)), sees(2, in("futex", condition))), edge)), func(e *Evidence) {
 			e.Queue.LastTID = Known(2)
 		}), AcceptorParked, Medium},
 		"event loop waits for a thread, and another one reads": {stalledWith(watching(of(1, 0, sees(1, in("futex", condition)), sees(2, in("recvfrom", database))), level)), EventLoop, Medium},
 		"a task of a runtime computes, here and there": {stalledWith(watching(of(1, 0, computes(1, 1950*time.Millisecond, 200*time.Millisecond),
 			sees(2, in("nanosleep", Target{})), computes(3, 1850*time.Millisecond, 300*time.Millisecond)), edge)), CPU, Medium},
-		"a task of a runtime computes": {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
-		"collector":                    {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
+		"a task of a runtime computes":             {stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0), sees(2, in("epoll_pwait", onEpoll))), edge)), CPU, Medium},
+		"an event loop that accepts, too slowly":   {accepting(stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level))), EventLoop, Medium},
+		"a thread that accepts and has much to do": {accepting(stalledWith(of(1, 0, computes(1, 3900*time.Millisecond, 0)))), CPU, Medium},
+		"workers that accept and have much to do":  {accepting(stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("recvfrom", database))), of(3, 1, sees(3, in("recvfrom", database))))), Pool, Medium},
+		"collector": {stalledWith(of(1, 0, sees(1, in("futex", condition)), named(computes(2, 2*time.Second, 0), "GC Thread#0"), named(computes(3, 2*time.Second, 0), "GC Thread#1"))), GC, High},
 		"collector by its stacks": {stalledWith(func() Process {
 			t := computes(1, 3900*time.Millisecond, 0)
 			t.OnCPU = []Stack{{Count: 90, Frames: []Frame{{Function: "runtime.scanobject"}, {Function: "runtime.gcDrain"}}}, {Count: 10, Frames: []Frame{{Function: "main.serve"}}}}
@@ -223,6 +246,36 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Each worker of nginx inherits the listeners of all, and watches its own.
+func TestAWorkerThatDoesNotWatchTheListenerIsNotBlamed(t *testing.T) {
+	e := stalledWith(watching(of(1, 0, sees(1, in("futex", condition))), Watch{FD: 4}), of(2, 0, sees(2, in("recvfrom", database))))
+	for _, v := range Judge(&e) {
+		if strings.Contains(v.Summary, "app[2]") {
+			t.Errorf("the other one is: %s", v.Summary)
+		}
+	}
+}
+
+// Who accepts all the time, if too slowly, is not said to be stuck.
+func TestWhoAcceptsIsNotSaidToBeStuck(t *testing.T) {
+	for name, e := range map[string]Evidence{
+		"loop":    stalledWith(watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), Watch{FD: 4})),
+		"thread":  stalledWith(of(1, 0, computes(1, 3900*time.Millisecond, 0))),
+		"workers": stalledWith(of(2, 0, sees(2, in("recvfrom", database))), of(3, 0, sees(3, in("recvfrom", database)))),
+	} {
+		e = accepting(e)
+		v := Judge(&e)[0]
+		for _, word := range []string{"blocks", "does not come back", "no one is left"} {
+			if strings.Contains(v.Summary, word) {
+				t.Errorf("%s: %s", name, v.Summary)
+			}
+		}
+		if !strings.Contains(v.Summary, "accept") || !strings.Contains(v.Summary, "slow") {
+			t.Errorf("%s: it does not say that connections are accepted, too slowly: %s", name, v.Summary)
+		}
 	}
 }
 

@@ -26,7 +26,8 @@ type reasoning struct {
 	// acceptors are those that are known to accept: they did so last, or wait
 	// for the listener at times.
 	acceptors []*doer
-	// suspects are the acceptors, or if there are none, all that may be.
+	// suspects are the acceptors, or if there are none, all that may be: where
+	// epoll sets watch the listener, threads of the processes that have these.
 	suspects []*doer
 	loop     bool // an epoll set watches the listener
 	edge     bool // and tells of each connection once
@@ -55,7 +56,11 @@ func reason(e *Evidence) *reasoning {
 	if len(r.acceptors) == 0 || r.edge {
 		r.suspects = nil
 		for i := range r.doers {
-			if d := &r.doers[i]; !ofRuntime(d.thread.Comm) && !r.supervises(d) && !r.monitors(d) {
+			d := &r.doers[i]
+			if r.loop && len(r.acceptors) == 0 && len(d.process.Watches) == 0 {
+				continue // it inherited the listener, and leaves it to others
+			}
+			if !ofRuntime(d.thread.Comm) && !r.supervises(d) && !r.monitors(d) {
 				r.suspects = append(r.suspects, d)
 			}
 		}
@@ -175,6 +180,10 @@ func (r *reasoning) stalled() bool {
 	accepting, known := q.Accepting.Get()
 	return known && !accepting
 }
+
+// saturated says that what is queued is accepted, though much too late: more
+// comes than is served, and nobody is stuck.
+func (r *reasoning) saturated() bool { return r.stalled() && r.Queue.Accepting.Or(false) }
 
 // refused says that connections were refused in the span. Without events, the
 // kernel's counts have a drop now and then that is for another reason.

@@ -108,8 +108,15 @@ func judgeEventLoop(r *reasoning) *Verdict {
 	case culprit.sight != nil && culprit.sight.Target.Peer != "":
 		what += ", " + culprit.sight.Target.Peer
 	}
-	v.Summary = fmt.Sprintf("one handler blocks the event loop: %s %s", culprit.name(), what)
-	v.Evidence = append(r.lines(culprit), "an epoll set of the process watches the listener, and no thread waits there")
+	watch := "an epoll set of the process watches the listener"
+	if r.saturated() {
+		v.Confidence = min(sure, Medium)
+		v.Summary = fmt.Sprintf("the event loop accepts too slowly for what comes: %s %s", culprit.name(), what)
+		v.Evidence = append(r.lines(culprit), watch)
+	} else {
+		v.Summary = fmt.Sprintf("one handler blocks the event loop: %s %s", culprit.name(), what)
+		v.Evidence = append(r.lines(culprit), watch+", and no thread waits there")
+	}
 	v.Evidence = append(v.Evidence, culprit.stackLines()...)
 	return v
 }
@@ -123,12 +130,14 @@ func (r *reasoning) loopThread() (*doer, Confidence) {
 		}
 	}
 	var busy []*doer
+	parked := false // the first thread of a process: it may be the one
 	for _, d := range r.suspects {
+		parked = parked || d.does == handover && d.first()
 		if slices.Contains([]activity{running, ready, mutex, fileLock, disk, downstream, names, client, asleep, child, pipe}, d.does) {
 			busy = append(busy, d)
 		}
 	}
-	if len(busy) == 1 && busy[0].does != ready && (r.accepts(busy[0]) || busy[0].first()) {
+	if len(busy) == 1 && busy[0].does != ready && !parked && (r.accepts(busy[0]) || busy[0].first()) {
 		return busy[0], High
 	}
 	for _, d := range append(busy, r.suspects...) {
@@ -164,9 +173,13 @@ func judgeCPU(r *reasoning) *Verdict {
 	case d.does == ready: // it may have little to compute, and come to nothing
 		sure = min(sure, Medium)
 	}
+	how := "does not come back to accept()"
+	if r.saturated() {
+		sure, how = min(sure, Medium), "accepts too slowly for what comes"
+	}
 	return &Verdict{
 		Cause: CPU, Confidence: sure,
-		Summary:  fmt.Sprintf("%s computes and does not come back to accept()%s", d.name(), d.hotSpot()),
+		Summary:  fmt.Sprintf("%s computes and %s%s", d.name(), how, d.hotSpot()),
 		Evidence: append(r.lines(in...), d.stackLines()...),
 		Refute:   "its CPU time does not grow while connections wait",
 		Do:       "find what it computes (`perf top -p`, a profiler of the language), and do it outside of the thread that accepts",

@@ -91,6 +91,10 @@ func judgePool(r *reasoning) *Verdict {
 		Refute:   "a worker that waits for work while connections are queued",
 		Do:       "mend what they wait for, give it a timeout, or have more workers",
 	}
+	if r.saturated() {
+		v.Confidence = min(v.Confidence, Medium)
+		v.Summary = fmt.Sprintf("all %d workers are busy, and accept too slowly for what comes: each %s", len(best), does.words())
+	}
 	if peer := commonPeer(best); peer != "" {
 		v.Summary += ": " + peer
 	}

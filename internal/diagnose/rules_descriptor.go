@@ -38,6 +38,11 @@ func judgeLeak(r *reasoning) *Verdict {
 			v.Evidence = append(v.Evidence, descriptorsOf(p, n))
 		}
 	}
+	if r.stalled() && !r.Queue.Accepting.Or(false) && judgeDescriptors(r) == nil {
+		v.Confidence = Low
+		v.Summary = fmt.Sprintf("the server holds %d connections whose clients have hung up (CLOSE_WAIT, accepted): they may be the effect of what stops it, as clients give up then", held)
+		v.Refute = "the CLOSE_WAIT sockets go away once the server accepts again"
+	}
 	return v
 }
 

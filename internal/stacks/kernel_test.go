@@ -57,7 +57,7 @@ func readUntil(t *testing.T, s *Sampler, done func(*Profile) bool) *Profile {
 	t.Helper()
 	var p *Profile
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		p = must(s.Read())(t)
+		p = must(s.Read(t.Context()))(t)
 		if done(p) {
 			return p
 		}
@@ -149,7 +149,7 @@ func TestThreadThatSleptBeforeTheStart(t *testing.T) {
 		p := runPlace(t, true, where)
 		s := start(t, Options{Threads: []int{p.pid}})
 		time.Sleep(20 * time.Millisecond)
-		profile := must(s.Read())(t)
+		profile := must(s.Read(t.Context()))(t)
 		_, sample, ok := find(profile, inPlace(Sleeping, where+"_here"))
 		if !ok {
 			t.Fatalf("%s: %+v", where, *profile)

@@ -1,6 +1,7 @@
 package stacks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,8 +22,9 @@ type seen struct {
 
 // Read returns what was seen since the start; it takes nothing away. It names
 // functions, which can take a second the first time for programs with hundreds
-// of thousands of them. It must not be called by two goroutines at a time.
-func (s *Sampler) Read() (*Profile, error) {
+// of thousands of them; when the context ends, the others stay without names. It
+// must not be called by two goroutines at a time.
+func (s *Sampler) Read(ctx context.Context) (*Profile, error) {
 	p := &Profile{Time: time.Since(s.started), Missing: s.missing, Threads: []Thread{}}
 	if len(s.events) > 0 {
 		p.Frequency = s.options.Frequency
@@ -42,7 +44,7 @@ func (s *Sampler) Read() (*Profile, error) {
 		return nil, fmt.Errorf("read where threads sleep: %w", err)
 	}
 	all = append(all, still...)
-	p.Unnamed = s.name(all)
+	p.Unnamed = s.name(ctx, all)
 	p.Threads = threadsOf(all)
 	return p, nil
 }
@@ -161,7 +163,7 @@ func monotonic() time.Duration {
 }
 
 // name fills in the frames, and returns why some have no name.
-func (s *Sampler) name(all []seen) []string {
+func (s *Sampler) name(ctx context.Context, all []seen) []string {
 	var unnamed []string
 	users := map[int][]*seen{}
 	kernel := make([][]uint64, len(all))
@@ -186,7 +188,7 @@ func (s *Sampler) name(all []seen) []string {
 		for i, e := range list {
 			addrs[i] = e.user
 		}
-		stacks, err := s.nameUser(pid, addrs)
+		stacks, err := s.nameUser(ctx, pid, addrs)
 		if err != nil {
 			unnamed = append(unnamed, err.Error())
 		}
@@ -200,9 +202,9 @@ func (s *Sampler) name(all []seen) []string {
 
 // nameUser gives an exited process's frames their addresses only: its pid may
 // be another's.
-func (s *Sampler) nameUser(pid int, addrs [][]uint64) ([]symbol.Stack, error) {
+func (s *Sampler) nameUser(ctx context.Context, pid int, addrs [][]uint64) ([]symbol.Stack, error) {
 	if !s.alive(pid) {
 		return symbol.Addresses(addrs), fmt.Errorf("name functions of process %d: it has exited", pid)
 	}
-	return s.symbols.User(pid, addrs)
+	return s.symbols.User(ctx, pid, addrs)
 }

@@ -15,8 +15,8 @@
 // Nothing of a file is kept but the answers: its tables are read once from
 // start to end for all addresses that are asked for at a time, in a buffer of
 // fixed size. (Go's table of functions is read whole, up to [largestPclntab]
-// bytes.) The files are of a process that may be hostile: sizes are bounded,
-// links do not lead out of its root, names are cleaned.
+// bytes.) The files are of a process that may be hostile: sizes are bounded, and
+// time by a context; links do not lead out of its root, names are cleaned.
 package symbol
 
 // Frame is one place of a stack.

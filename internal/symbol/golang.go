@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"context"
 	"debug/elf"
 	"debug/gosym"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 const largestPclntab = 128 << 20
 
 // lookupGo finds functions of Go in the table that its runtime uses itself.
-func (m *image) lookupGo(addrs []uint64, places map[uint64]place) error {
+func (m *image) lookupGo(ctx context.Context, addrs []uint64, places map[uint64]place) error {
 	s := m.Section(".gopclntab")
 	if s == nil {
 		s = m.Section(".data.rel.ro.gopclntab") // position-independent
@@ -22,6 +23,9 @@ func (m *image) lookupGo(addrs []uint64, places map[uint64]place) error {
 	}
 	if s.FileSize > largestPclntab {
 		return fmt.Errorf("read Go's table of functions: it is larger than %d MiB", largestPclntab>>20)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("read Go's table of functions: no time was left for it: %w", ctx.Err())
 	}
 	data, err := s.Data()
 	if err != nil {

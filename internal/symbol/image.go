@@ -2,6 +2,7 @@ package symbol
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"encoding/hex"
 	"errors"
@@ -74,22 +75,22 @@ func (m *image) note(section, name string, kind uint32) []byte {
 
 // lookup finds the functions that hold the addresses, which ascend. debugFile
 // opens the file of symbols of a build id; it may be nil.
-func (m *image) lookup(addrs []uint64, debugFile func(buildID string) (io.ReaderAt, func())) (map[uint64]place, error) {
+func (m *image) lookup(ctx context.Context, addrs []uint64, debugFile func(buildID string) (io.ReaderAt, func())) (map[uint64]place, error) {
 	places := map[uint64]place{}
-	errs := []error{m.lookupIn(elf.SHT_SYMTAB, addrs, places)}
+	errs := []error{m.lookupIn(ctx, elf.SHT_SYMTAB, addrs, places)}
 	if m.SectionByType(elf.SHT_SYMTAB) == nil && debugFile != nil {
-		errs = append(errs, m.lookupDebug(addrs, places, debugFile))
+		errs = append(errs, m.lookupDebug(ctx, addrs, places, debugFile))
 	}
 	if len(places) < len(addrs) {
-		errs = append(errs, m.lookupGo(missing(addrs, places), places))
+		errs = append(errs, m.lookupGo(ctx, missing(addrs, places), places))
 	}
 	if len(places) < len(addrs) {
-		errs = append(errs, m.lookupIn(elf.SHT_DYNSYM, missing(addrs, places), places))
+		errs = append(errs, m.lookupIn(ctx, elf.SHT_DYNSYM, missing(addrs, places), places))
 	}
 	return places, errors.Join(errs...)
 }
 
-func (m *image) lookupDebug(addrs []uint64, places map[uint64]place, debugFile func(string) (io.ReaderAt, func())) error {
+func (m *image) lookupDebug(ctx context.Context, addrs []uint64, places map[uint64]place, debugFile func(string) (io.ReaderAt, func())) error {
 	data, done := debugFile(m.buildID())
 	if data == nil {
 		return nil
@@ -99,7 +100,7 @@ func (m *image) lookupDebug(addrs []uint64, places map[uint64]place, debugFile f
 	if err != nil {
 		return err
 	}
-	return debug.lookupIn(elf.SHT_SYMTAB, addrs, places)
+	return debug.lookupIn(ctx, elf.SHT_SYMTAB, addrs, places)
 }
 
 // missing are the addresses that have no place yet.

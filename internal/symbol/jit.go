@@ -2,6 +2,7 @@ package symbol
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ const jitModule = "[jit]"
 
 // jit names what no file told of, by the map that the compiler in the process
 // keeps for perf, if it does.
-func (p *process) jit(named map[uint64]Frame) {
+func (p *process) jit(ctx context.Context, named map[uint64]Frame) {
 	var addrs []uint64
 	for _, a := range slices.Sorted(maps.Keys(named)) {
 		if f := named[a]; f.Function == "" && f.BuildID == "" && f.Module != vdsoPath {
@@ -26,7 +27,7 @@ func (p *process) jit(named map[uint64]Frame) {
 	if len(addrs) == 0 {
 		return
 	}
-	functions, err := p.perfMap(addrs)
+	functions, err := p.perfMap(ctx, addrs)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		p.errs = append(p.errs, err)
 	}
@@ -35,7 +36,7 @@ func (p *process) jit(named map[uint64]Frame) {
 	}
 }
 
-func (p *process) perfMap(addrs []uint64) (map[uint64]jitFunction, error) {
+func (p *process) perfMap(ctx context.Context, addrs []uint64) (map[uint64]jitFunction, error) {
 	pid, err := p.ownPID()
 	if err != nil {
 		return nil, err
@@ -45,7 +46,7 @@ func (p *process) perfMap(addrs []uint64) (map[uint64]jitFunction, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return parsePerfMap(f, addrs)
+	return parsePerfMap(ctx, f, addrs)
 }
 
 // ownPID is the pid by which the process knows itself.

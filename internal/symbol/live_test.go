@@ -2,7 +2,9 @@ package symbol
 
 import (
 	"bufio"
+	"context"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -100,7 +102,7 @@ func check(t *testing.T, err error) {
 // leaf names one address.
 func leaf(t *testing.T, pid int, addr uint64) Frame {
 	t.Helper()
-	stacks, err := New().User(pid, [][]uint64{{addr}})
+	stacks, err := New().User(t.Context(), pid, [][]uint64{{addr}})
 	check(t, err)
 	return stacks[0].Frames[0]
 }
@@ -198,7 +200,7 @@ func TestSymbolsOfADebugFile(t *testing.T) {
 	m, err := newImage(f)
 	check(t, err)
 	var asked string
-	places, err := m.lookup([]uint64{list[at].Value + 1}, func(buildID string) (io.ReaderAt, func()) {
+	places, err := m.lookup(t.Context(), []uint64{list[at].Value + 1}, func(buildID string) (io.ReaderAt, func()) {
 		asked = buildID
 		debug, err := os.Open(whole)
 		check(t, err)
@@ -210,10 +212,26 @@ func TestSymbolsOfADebugFile(t *testing.T) {
 	}
 }
 
+func TestFileIsNotReadPastTheTimeForIt(t *testing.T) {
+	binary := build(t, goSource, "program.go", "go", "build")
+	pid, numbers := start(t, binary)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := New()
+	stacks, err := s.User(ctx, pid, [][]uint64{{numbers[0]}})
+	if !errors.Is(err, context.Canceled) || stacks[0].Frames[0].Function != "" || stacks[0].Frames[0].Module == "" {
+		t.Errorf("%+v, %v", stacks, err)
+	}
+	stacks, err = s.User(t.Context(), pid, [][]uint64{{numbers[0]}})
+	if err != nil || stacks[0].Frames[0].Function == "" {
+		t.Errorf("it is not looked up later: %+v, %v", stacks, err)
+	}
+}
+
 func TestCallerIsTheFunctionBeforeTheReturnAddress(t *testing.T) {
 	binary := build(t, goSource, "program.go", "go", "build")
 	pid, numbers := start(t, binary)
-	stacks, err := New().User(pid, [][]uint64{{numbers[0] + 1, numbers[0] + 9, numbers[0], 1, numbers[0]}})
+	stacks, err := New().User(t.Context(), pid, [][]uint64{{numbers[0] + 1, numbers[0] + 9, numbers[0], 1, numbers[0]}})
 	check(t, err)
 	frames := stacks[0].Frames
 	if len(frames) != 3 {
@@ -287,7 +305,7 @@ func TestMapOfAJITThatIsNoFile(t *testing.T) {
 }
 
 func TestProcessThatIsGone(t *testing.T) {
-	stacks, err := New().User(1<<22+1, [][]uint64{{42}, {}})
+	stacks, err := New().User(t.Context(), 1<<22+1, [][]uint64{{42}, {}})
 	if err == nil || len(stacks) != 2 || stacks[0].Frames[0] != (Frame{Address: 42}) || !stacks[0].Truncated || stacks[1].Truncated {
 		t.Errorf("%+v, %v", stacks, err)
 	}

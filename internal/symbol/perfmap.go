@@ -3,6 +3,8 @@ package symbol
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -11,6 +13,13 @@ import (
 // largestPerfMap bounds how much of a JIT's map is read, in bytes: a line takes
 // about 80, and a large program has some 100,000.
 const largestPerfMap = 256 << 20
+
+// largestFunction bounds the size of a function that is believed, in bytes. One
+// that claims all memory would be met at each address.
+const largestFunction = 16 << 20
+
+// lineChunk is how many lines are read between looks at the context.
+const lineChunk = 256
 
 // jitFunction is one line of a perf map.
 type jitFunction struct {
@@ -21,11 +30,20 @@ type jitFunction struct {
 // parsePerfMap finds the functions that hold the addresses, which ascend, in
 // lines "start size name", the numbers in hexadecimal (tools/perf/Documentation/jit-interface.txt). A
 // later line replaces an earlier one at the same addresses, as a JIT uses its memory
-// again. Lines of other forms are passed over: they may be half written.
-func parsePerfMap(r io.Reader, addrs []uint64) (map[uint64]jitFunction, error) {
+// again. Lines of other forms are passed over: they may be half written. What was
+// found before the context ends comes with the error.
+func parsePerfMap(ctx context.Context, r io.Reader, addrs []uint64) (map[uint64]jitFunction, error) {
 	functions := map[uint64]jitFunction{}
+	defer func() {
+		for a, f := range functions {
+			functions[a] = jitFunction{f.start, clean(f.name)}
+		}
+	}()
 	lines := bufio.NewReaderSize(io.LimitReader(r, largestPerfMap), 64<<10)
-	for {
+	for n := 0; ; n++ {
+		if n%lineChunk == 0 && ctx.Err() != nil {
+			return functions, fmt.Errorf("read the map of a JIT compiler: it could not be read in time: %w", ctx.Err())
+		}
 		line, err := lines.ReadSlice('\n')
 		switch {
 		case err == io.EOF:
@@ -40,12 +58,12 @@ func parsePerfMap(r io.Reader, addrs []uint64) (map[uint64]jitFunction, error) {
 			return functions, err
 		}
 		start, size, name, ok := perfMapLine(line)
-		if !ok {
+		i, _ := slices.BinarySearch(addrs, start)
+		if !ok || size > largestFunction || i == len(addrs) || addrs[i]-start >= size {
 			continue
 		}
-		i, _ := slices.BinarySearch(addrs, start)
-		for ; i < len(addrs) && addrs[i]-start < size; i++ {
-			functions[addrs[i]] = jitFunction{start, clean(string(name))}
+		for f := (jitFunction{start, string(name)}); i < len(addrs) && addrs[i]-start < size; i++ {
+			functions[addrs[i]] = f
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -37,14 +38,14 @@ func New() *Symbolizer {
 //
 // The stacks are complete also with an error, which says why some names are
 // missing; without permission, or when the process has exited, frames have
-// addresses only.
-func (s *Symbolizer) User(pid int, stacks [][]uint64) ([]Stack, error) {
+// addresses only. When the context ends, what is not named by then stays so.
+func (s *Symbolizer) User(ctx context.Context, pid int, stacks [][]uint64) ([]Stack, error) {
 	p, err := openProcess(pid)
 	if err != nil {
 		return Addresses(stacks), fmt.Errorf("name functions of process %d: %w", pid, err)
 	}
 	defer p.close()
-	named, err := s.frames(p, stacks)
+	named, err := s.frames(ctx, p, stacks)
 	out := make([]Stack, len(stacks))
 	for i, stack := range stacks {
 		for depth, addr := range stack {
@@ -91,15 +92,15 @@ func Addresses(stacks [][]uint64) []Stack {
 }
 
 // frames names what lies in executable mappings.
-func (s *Symbolizer) frames(p *process, stacks [][]uint64) (map[uint64]Frame, error) {
+func (s *Symbolizer) frames(ctx context.Context, p *process, stacks [][]uint64) (map[uint64]Frame, error) {
 	named := map[uint64]Frame{}
 	for i, addrs := range p.byFile(ascending(stacks)) {
 		m := p.mappings[i]
-		if err := s.inFile(p, m, addrs, named); err != nil {
+		if err := s.inFile(ctx, p, m, addrs, named); err != nil {
 			p.failed(m, err)
 		}
 	}
-	p.jit(named)
+	p.jit(ctx, named)
 	return named, errors.Join(p.errs...)
 }
 
@@ -115,7 +116,7 @@ func ascending(stacks [][]uint64) []uint64 {
 }
 
 // inFile names addresses that lie in mappings of the same file.
-func (s *Symbolizer) inFile(p *process, m mapping, addrs []uint64, named map[uint64]Frame) error {
+func (s *Symbolizer) inFile(ctx context.Context, p *process, m mapping, addrs []uint64, named map[uint64]Frame) error {
 	for _, a := range addrs {
 		named[a] = Frame{Module: clean(m.path), Address: a, Offset: p.fileOffset(a)}
 	}
@@ -135,7 +136,7 @@ func (s *Symbolizer) inFile(p *process, m mapping, addrs []uint64, named map[uin
 			virtual[a] = v
 		}
 	}
-	err = s.ask(p, elf, known, virtual)
+	err = s.ask(ctx, p, elf, known, virtual)
 	for a, v := range virtual {
 		f := named[a]
 		f.BuildID = known.buildID
@@ -148,7 +149,7 @@ func (s *Symbolizer) inFile(p *process, m mapping, addrs []uint64, named map[uin
 }
 
 // ask looks up what is not known yet.
-func (s *Symbolizer) ask(p *process, elf *image, known *answers, virtual map[uint64]uint64) error {
+func (s *Symbolizer) ask(ctx context.Context, p *process, elf *image, known *answers, virtual map[uint64]uint64) error {
 	var addrs []uint64
 	for _, v := range virtual {
 		if _, asked := known.places[v]; !asked {
@@ -160,9 +161,11 @@ func (s *Symbolizer) ask(p *process, elf *image, known *answers, virtual map[uin
 	if len(addrs) == 0 {
 		return nil
 	}
-	places, err := elf.lookup(addrs, p.debugFile)
+	places, err := elf.lookup(ctx, addrs, p.debugFile)
 	for _, v := range addrs {
-		known.places[v] = places[v]
+		if found, ok := places[v]; ok || ctx.Err() == nil { // else it is not known yet whether it has a name
+			known.places[v] = found
+		}
 	}
 	s.count += len(addrs)
 	return err

@@ -2,6 +2,7 @@ package symbol
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"fmt"
 	"io"
@@ -55,7 +56,7 @@ func rank(b elf.SymBind) int {
 
 // lookupIn finds the functions that hold the addresses, which ascend, in the
 // table of a type; what it does not find it leaves out.
-func (m *image) lookupIn(table elf.SectionType, addrs []uint64, places map[uint64]place) error {
+func (m *image) lookupIn(ctx context.Context, table elf.SectionType, addrs []uint64, places map[uint64]place) error {
 	s := m.SectionByType(table)
 	if s == nil || len(addrs) == 0 {
 		return nil
@@ -65,8 +66,11 @@ func (m *image) lookupIn(table elf.SectionType, addrs []uint64, places map[uint6
 	}
 	holds := make([]candidate, len(addrs))
 	unsized := newNearest[entry](addrs)
-	err := m.symbols(s, func(e *entry) {
-		if e.size == 0 {
+	err := m.symbols(ctx, s, func(e *entry) {
+		switch {
+		case e.size > largestFunction:
+			return
+		case e.size == 0:
 			if better := unsized.closer(e.value); better != nil {
 				*better = *e
 			}
@@ -85,7 +89,7 @@ func (m *image) lookupIn(table elf.SectionType, addrs []uint64, places map[uint6
 		if !holds[i].known && before[i].known && m.sameSection(before[i].what, a) {
 			holds[i] = candidate{before[i].what, true}
 		}
-		if !holds[i].known {
+		if !holds[i].known || ctx.Err() != nil {
 			continue
 		}
 		if name := m.nameAt(m.Sections[s.Link], holds[i].name); name != "" {
@@ -96,7 +100,7 @@ func (m *image) lookupIn(table elf.SectionType, addrs []uint64, places map[uint6
 }
 
 // symbols calls fn with each symbol of the table that may be a function.
-func (m *image) symbols(s *elf.Section, fn func(*entry)) error {
+func (m *image) symbols(ctx context.Context, s *elf.Section, fn func(*entry)) error {
 	size := elf.Sym64Size
 	if m.Class == elf.ELFCLASS32 {
 		size = elf.Sym32Size
@@ -105,6 +109,9 @@ func (m *image) symbols(s *elf.Section, fn func(*entry)) error {
 	buf := make([]byte, tableChunk/size*size)
 	var e entry
 	for at := int64(s.Offset); left >= uint64(size); {
+		if ctx.Err() != nil {
+			return fmt.Errorf("read symbols: section %s could not be read in time: %w", s.Name, ctx.Err())
+		}
 		n, err := m.data.ReadAt(buf[:min(uint64(len(buf)), left)], at)
 		whole := n / size * size
 		for b := buf[:whole]; len(b) > 0; b = b[size:] {

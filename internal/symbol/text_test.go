@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -94,7 +95,7 @@ no line of a map
 7f0000001000 80 LazyCompile:*new /srv/@scope/app.js:3
 7f0000003000 10 half a li`
 	addrs := []uint64{0x7f0000000fff, 0x7f0000001000, 0x7f000000107f, 0x7f0000001080, 0x7f000000111f, 0x7f0000001120, 0x7f0000003000}
-	got, err := parsePerfMap(strings.NewReader(text), addrs)
+	got, err := parsePerfMap(t.Context(), strings.NewReader(text), addrs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +107,34 @@ no line of a map
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(jitFunction{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// endless is a map that a hostile process wrote: each line claims all memory.
+type endless struct{ read int }
+
+func (e *endless) Read(b []byte) (int, error) {
+	n := 0
+	for line := "0 ffffffffffffffff x\n"; n+len(line) <= len(b); {
+		n += copy(b[n:], line)
+	}
+	e.read += n
+	return n, nil
+}
+
+func TestMapOfAJITIsNotReadPastTheTimeForIt(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var r endless
+	if _, err := parsePerfMap(ctx, &r, []uint64{7}); !errors.Is(err, context.Canceled) || r.read > 1<<20 {
+		t.Errorf("%d bytes were read: %v", r.read, err)
+	}
+}
+
+func TestFunctionOfAllMemoryIsNotBelieved(t *testing.T) {
+	got, err := parsePerfMap(t.Context(), strings.NewReader("0 ffffffffffffffff x\n0 1000001 y\n10 1000000 z\n"), []uint64{7, 0x20})
+	if diff := cmp.Diff(map[uint64]jitFunction{0x20: {0x10, "z"}}, got, cmp.AllowUnexported(jitFunction{})); diff != "" || err != nil {
+		t.Error(diff, err)
 	}
 }
 

@@ -9,7 +9,6 @@ package collect
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,28 +70,44 @@ type collector struct {
 	memberships     map[string]string
 }
 
-// Run watches the processes that hold a listener for the span. Who these are is
-// given; the error is that of ctx.
-func Run(ctx context.Context, l Listener, holders []owner.Process, opt Options) (*diagnose.Evidence, error) {
+// Run watches the processes that hold a listener for the span, which ends early
+// when until does. Who these are is given.
+func Run(until context.Context, l Listener, holders []owner.Process, opt Options) *diagnose.Evidence {
 	opt.setDefaults()
-	c := newCollector(ctx, l, opt, "/proc", "/sys/fs/cgroup")
-	e := &diagnose.Evidence{Listener: l.Address.String(), Inode: l.Inode, Mode: opt.Mode}
+	return newCollector(context.WithoutCancel(until), l, opt, "/proc", "/sys/fs/cgroup").run(until, holders)
+}
+
+func (c *collector) run(until context.Context, holders []owner.Process) *diagnose.Evidence {
+	ctx := context.WithoutCancel(until) // what was seen by then is told
+	l := &c.listener
+	e := &diagnose.Evidence{Listener: l.Address.String(), Inode: l.Inode, Mode: c.opt.Mode}
 	if l.NS != nil {
 		e.NetNS = l.NS.Inode
 	}
 	begun := time.Now()
-	before, queueErr := lookAtQueue(ctx, &l)
+	before, queueErr := lookAtQueue(ctx, l)
 	system := c.proc.system()
-	for _, p := range holders[:min(len(holders), opt.MaxProcesses)] {
+	for _, p := range holders[:min(len(holders), c.opt.MaxProcesses)] {
 		c.processes = append(c.processes, c.newProcess(p))
 	}
 	c.lookAtGroups()
 
-	looks := looksIn(opt.Span)
-	sampler, err := c.watch(ctx, e, begun, looks)
-	if err != nil {
-		return nil, err
+	sampler := c.watch(until, e, begun)
+	// What grew is measured in the span; the rest takes time of its own.
+	e.Span, e.Looks, e.Time = time.Since(begun), c.looks, monotonic()
+	e.System = systemSince(c.proc.system(), system)
+	for path, group := range c.groups {
+		e.Cgroups = append(e.Cgroups, cgroupSince(c.cgroups.group(path, c.memberships[path]), group))
 	}
+	slices.SortFunc(e.Cgroups, func(a, b diagnose.Cgroup) int { return strings.Compare(a.Path, b.Path) })
+	after, err := lookAtQueue(ctx, l)
+	if queueErr == nil {
+		queueErr = err
+	}
+	if queueErr == nil {
+		e.Queue = queueOf(&before, &after)
+	}
+	e.Queue.Somaxconn = somaxconn(l)
 	for _, p := range c.processes {
 		c.describe(p)
 		if c.still(p) {
@@ -100,24 +115,10 @@ func Run(ctx context.Context, l Listener, holders []owner.Process, opt Options) 
 		}
 	}
 	if sampler != nil {
-		c.addStacks(sampler, e)
+		c.addStacks(ctx, sampler, e)
 	}
-	for path, group := range c.groups {
-		e.Cgroups = append(e.Cgroups, cgroupSince(c.cgroups.group(path, c.memberships[path]), group))
-	}
-	slices.SortFunc(e.Cgroups, func(a, b diagnose.Cgroup) int { return strings.Compare(a.Path, b.Path) })
-	after, err := lookAtQueue(ctx, &l)
-	if queueErr == nil {
-		queueErr = err
-	}
-	if queueErr == nil {
-		e.Queue = queueOf(&before, &after)
-	}
-	e.Queue.Somaxconn = somaxconn(&l)
-	e.System = systemSince(c.proc.system(), system)
-	e.Span, e.Looks, e.Time = time.Since(begun), looks, monotonic()
 	c.blind(e, len(holders), queueErr)
-	return e, ctx.Err()
+	return e
 }
 
 func newCollector(ctx context.Context, l Listener, opt Options, proc procFS, cgroups cgroupFS) *collector {
@@ -151,23 +152,19 @@ func monotonic() int64 {
 	return now.Nano()
 }
 
-// watch looks at the threads so many times in the span. The sampler of their
-// stacks, if there is one, is still at work.
-func (c *collector) watch(ctx context.Context, e *diagnose.Evidence, begun time.Time, looks int) (*stacks.Sampler, error) {
-	var sampler *stacks.Sampler
-	for i := range looks {
-		if i > 0 && !sleep(ctx, begun.Add(c.opt.Span*time.Duration(i)/time.Duration(looks-1))) {
-			if sampler != nil {
-				return nil, errors.Join(ctx.Err(), sampler.Close())
-			}
-			return nil, ctx.Err()
-		}
-		c.lookAtAll()
-		if i == 0 && c.opt.Stacks {
-			sampler = c.takeStacks(ctx, e)
-		}
+// watch looks at the threads again and again in the span, at its end too. The
+// sampler of their stacks, if there is one, is still at work.
+func (c *collector) watch(until context.Context, e *diagnose.Evidence, begun time.Time) (sampler *stacks.Sampler) {
+	c.lookAtAll()
+	if c.opt.Stacks {
+		sampler = c.takeStacks(until, e)
 	}
-	return sampler, nil
+	looks := looksIn(c.opt.Span)
+	for i, goesOn := 1, true; i < looks && goesOn; i++ {
+		goesOn = sleep(until, begun.Add(c.opt.Span*time.Duration(i)/time.Duration(looks-1)))
+		c.lookAtAll()
+	}
+	return sampler
 }
 
 func (c *collector) lookAtAll() {

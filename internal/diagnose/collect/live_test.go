@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -138,10 +139,7 @@ func TestThisProcessIsSeen(t *testing.T) {
 		}
 	}()
 
-	e, err := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 500 * time.Millisecond, Mode: "diag"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 500 * time.Millisecond, Mode: "diag"})
 	if accepting, known := e.Queue.Accepting.Get(); e.Queue.Depth.Or(0) != 1 || accepting || !known {
 		t.Errorf("the queue is %+v, want 1 entry that stays", e.Queue)
 	}
@@ -193,13 +191,56 @@ func again(call func() error) {
 	}
 }
 
+func TestWhatWasSeenIsToldWhenTheSpanEndsEarly(t *testing.T) {
+	_, l := listening(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	e := Run(ctx, l, holders(t, l.Inode), Options{Span: time.Hour})
+	if e.Looks != 2 || len(e.Processes) != 1 || e.Queue.Depth.IsZero() {
+		t.Errorf("%d looks at %+v, queue %+v", e.Looks, e.Processes, e.Queue)
+	}
+}
+
+// What is read of the processes after the span can take long, and is no part of
+// it: a part of the span on a CPU would look smaller.
+func TestSpanEndsWithTheLastLook(t *testing.T) {
+	_, l := listening(t)
+	proc := t.TempDir()
+	if err := os.MkdirAll(proc+"/7/task/7", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{proc + "/7", proc + "/7/task/7"} {
+		if err := os.WriteFile(dir+"/stat", []byte("7 (app) S "+strings.Repeat("1 ", 50)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limits := proc + "/7/limits" // read after the span
+	if err := unix.Mkfifo(limits, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan int64, 1)
+	go func() {
+		w, err := os.OpenFile(limits, os.O_WRONLY, 0) // when somebody reads
+		if err != nil {
+			t.Error(err)
+		}
+		read <- monotonic()
+		w.Close()
+	}()
+	begun := monotonic()
+	opt := Options{Span: 10 * time.Millisecond}
+	opt.setDefaults()
+	e := newCollector(t.Context(), l, opt, procFS(proc), cgroupFS(proc)).run(t.Context(), []owner.Process{{PID: 7, StartTime: 1}})
+	at := <-read
+	if len(e.Processes) != 1 || e.Time > at || int64(e.Span) > at-begun {
+		t.Errorf("the span ends at %d, after %s; what follows it began at %d, after %s: %+v", e.Time, e.Span, at, time.Duration(at-begun), e.Processes)
+	}
+}
+
 // TestLimitsAreKeptAndTold looks at no more threads than it may.
 func TestLimitsAreKeptAndTold(t *testing.T) {
 	_, l := listening(t)
-	e, err := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 100 * time.Millisecond, MaxThreads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := Run(context.Background(), l, holders(t, l.Inode), Options{Span: 100 * time.Millisecond, MaxThreads: 1})
 	if len(e.Processes) != 1 || len(e.Processes[0].Threads) != 1 || e.Processes[0].ThreadCount < 2 || len(e.Blind) == 0 {
 		t.Errorf("got %+v, and not seen: %v", e.Processes, e.Blind)
 	}
@@ -210,10 +251,7 @@ func TestAProcessThatIsGoneIsNotEvidence(t *testing.T) {
 	_, l := listening(t)
 	all := holders(t, l.Inode)
 	all[0].StartTime++ // as if it had ended, and another one had its number
-	e, err := Run(context.Background(), l, all, Options{Span: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := Run(context.Background(), l, all, Options{Span: 100 * time.Millisecond})
 	if len(e.Processes) != 0 {
 		t.Errorf("another process is told of: %+v", e.Processes)
 	}

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/stacks"
@@ -15,6 +18,9 @@ import (
 const (
 	mostStacks = 8  // of a thread, on the CPU and off it
 	mostFrames = 32 // of a stack
+	// namingTime is how long functions may be named, by files of a process that
+	// may be hostile.
+	namingTime = 2 * time.Second
 )
 
 // takeStacks begins to take the stacks of all threads that were found. If that
@@ -48,8 +54,10 @@ func reasonOf(err error) string {
 }
 
 // addStacks ends the taking of stacks, and gives the threads theirs.
-func (c *collector) addStacks(s *stacks.Sampler, e *diagnose.Evidence) {
-	profile, err := s.Read()
+func (c *collector) addStacks(ctx context.Context, s *stacks.Sampler, e *diagnose.Evidence) {
+	naming, stop := context.WithTimeout(ctx, namingTime)
+	defer stop()
+	profile, err := s.Read(naming)
 	if closing := s.Close(); err == nil {
 		err = closing
 	}
@@ -60,6 +68,7 @@ func (c *collector) addStacks(s *stacks.Sampler, e *diagnose.Evidence) {
 	for _, u := range profile.Missing {
 		e.Blind = append(e.Blind, "stacks "+string(u.Part)+" are missing: "+u.Reason)
 	}
+	e.Blind = append(e.Blind, unseen(profile)...)
 	of := make(map[int]*stacks.Thread, len(profile.Threads))
 	for i := range profile.Threads {
 		of[profile.Threads[i].TID] = &profile.Threads[i]
@@ -72,6 +81,22 @@ func (c *collector) addStacks(s *stacks.Sampler, e *diagnose.Evidence) {
 			}
 		}
 	}
+}
+
+// unseen says what a profile lacks.
+func unseen(p *stacks.Profile) []string {
+	var list []string
+	if n := p.Lost.Samples + p.Lost.Stacks; n > 0 {
+		list = append(list, fmt.Sprintf("%d stacks found no room: the most frequent function may be another one", n))
+	}
+	if len(p.Unnamed) > 0 {
+		text := "some functions are not named: " + strings.ReplaceAll(p.Unnamed[0], "\n", "; ")
+		if n := len(p.Unnamed); n > 1 {
+			text += fmt.Sprintf(" (one of %d reasons)", n)
+		}
+		list = append(list, text)
+	}
+	return list
 }
 
 // stacksOf are a thread's stacks on the CPU, the most frequent first, and off it,

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -10,6 +11,20 @@ import (
 	"acceptwatch/internal/stacks"
 	"acceptwatch/internal/symbol"
 )
+
+func TestWhatAProfileLacksIsTold(t *testing.T) {
+	if got := unseen(&stacks.Profile{}); got != nil {
+		t.Errorf("nothing is missing, and told is %q", got)
+	}
+	got := unseen(&stacks.Profile{Lost: stacks.Lost{Samples: 2, Stacks: 3}, Unnamed: []string{"name functions of process 7:\nit has exited", "b"}})
+	want := []string{
+		"5 stacks found no room: the most frequent function may be another one",
+		"some functions are not named: name functions of process 7:; it has exited (one of 2 reasons)",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
 
 func TestStacksOfAThread(t *testing.T) {
 	frame := func(names ...string) (frames []symbol.Frame) {
