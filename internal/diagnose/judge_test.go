@@ -24,6 +24,13 @@ func computes(tid int, run, delay time.Duration) Thread {
 	return t
 }
 
+// seldomRuns is a thread that was met running by chance.
+func seldomRuns(tid int) Thread {
+	t := sees(tid, Sight{Looks: 7, State: "R"}, Sight{Looks: 5, State: "S"})
+	t.Run, t.Delay = Known(10*time.Millisecond), Known(time.Duration(0))
+	return t
+}
+
 var (
 	onListener = Target{Kind: KindTCP, FD: 3, Listener: true}
 	onEpoll    = Target{Kind: KindEpoll, FD: 4, Listener: true}
@@ -142,8 +149,10 @@ func cases() map[string]struct {
 		"a quota that is not used up": {but(stalledWith(of(1, 0, sees(1, in("recvfrom", database)))), func(e *Evidence) {
 			e.Cgroups = []Cgroup{{Path: "/a", Quota: Known(2.0), Periods: Known[uint64](40), Throttled: Known[uint64](0)}}
 		}), Downstream, High},
-		"starved": {stalledWith(of(1, 0, computes(1, 100*time.Millisecond, 3800*time.Millisecond))), Starved, High},
-		"reclaim": {stalledWith(of(1, 0, sees(1, Sight{Looks: 12, State: "D", Wchan: "mem_cgroup_handle_over_high"}))), Reclaim, High},
+		"starved all the time": {stalledWith(of(1, 0, computes(1, 0, 0))), Starved, High},
+		"met running once":     {stalledWith(of(1, 0, seldomRuns(1))), CannotTell, Low},
+		"starved":              {stalledWith(of(1, 0, computes(1, 100*time.Millisecond, 3800*time.Millisecond))), Starved, High},
+		"reclaim":              {stalledWith(of(1, 0, sees(1, Sight{Looks: 12, State: "D", Wchan: "mem_cgroup_handle_over_high"}))), Reclaim, High},
 		"memory pressure": {but(stalledWith(of(1, 0, computes(1, 3*time.Second, 0))), func(e *Evidence) {
 			e.Cgroups = []Cgroup{{Path: "/a", MemoryStall: Known(2 * time.Second)}}
 		}), Reclaim, High},

@@ -103,6 +103,10 @@ func newDoer(e *Evidence, p *Process, t *Thread) doer {
 		d.does = ready
 	case d.wants() >= enoughCPU:
 		d.does = running
+	case d.does == running && d.busy < 0.1 && d.share >= starvedLate:
+		// The kernel counts the time without a CPU when it ends
+		// (sched_info_arrive, kernel/sched/stats.h), and it has not.
+		d.does = ready
 	case d.does == running && d.busy < 0.1:
 		d.does = unclear // it was met running, which it seldom does
 	}

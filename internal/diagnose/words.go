@@ -62,6 +62,9 @@ func (d *doer) line(e *Evidence) string {
 		text += ": " + d.sight.words()
 		text += fmt.Sprintf(", at %s of the looks", percent(d.share))
 	}
+	if d.does == ready && d.share > 0 {
+		text += fmt.Sprintf(", seen so at %s of the looks", percent(d.share))
+	}
 	if run, known := d.thread.Run.Get(); known {
 		text += fmt.Sprintf("; on a CPU for %s", span(run))
 		if delay, known := d.thread.Delay.Get(); known {
@@ -69,7 +72,7 @@ func (d *doer) line(e *Evidence) string {
 		}
 		text += " of " + span(e.Span)
 	}
-	if n, known := d.thread.Voluntary.Get(); known && n == 0 && d.busy == 0 {
+	if n, known := d.thread.Voluntary.Get(); known && n == 0 && d.busy == 0 && d.does != ready {
 		text += ", and never woke up"
 	}
 	return text
