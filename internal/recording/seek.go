@@ -13,7 +13,9 @@ var ErrNoSeek = errors.New("this source of a trace cannot seek")
 
 // Lead is how long before a time one should begin to read who shows a trace from
 // there on, in ns: a recorder tells again within it who holds what, and what the
-// queues hold, so that who died in them before is known.
+// queues hold, so that who died in them before is known. Samples tell since when
+// nobody accepts, however long ago; but who accepted last before a longer stall, and
+// what was recorded in its beginning, is not read.
 const Lead = int64(time.Minute)
 
 // SeekTime goes to a place in the trace that is being read from which Next reads
