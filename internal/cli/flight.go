@@ -42,7 +42,7 @@ func (a *app) fly(ctx context.Context, o *recordOptions) error {
 		})
 		f := &flight{
 			app: a, opt: &o.flight, dir: dir, box: box, live: l, asks: asks,
-			windows: make(map[rowName]*trigger.Window), waits: make(map[listener.Key]seenWait),
+			windows: make(map[listener.RowName]*trigger.Window), waits: make(map[listener.Key]seenWait),
 		}
 		shown.flight = f
 		l.record(&tape{to: box, survived: func(err *recording.WriteError) { a.log.Error().Msg(err.Error()) }})
@@ -70,7 +70,7 @@ type flight struct {
 	live *live
 	asks <-chan os.Signal
 
-	windows map[rowName]*trigger.Window
+	windows map[listener.RowName]*trigger.Window
 	looked  int64                     // ns: the last look; 0: there was none
 	waits   map[listener.Key]seenWait // of listeners, the longest of the last second
 

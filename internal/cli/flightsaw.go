@@ -44,10 +44,10 @@ func (f *flight) look(rows []listener.Row) {
 	if f.opt.trigger == nil {
 		return
 	}
-	known := make(map[rowName]bool, len(rows))
+	known := make(map[listener.RowName]bool, len(rows))
 	for i := range rows {
 		row := &rows[i]
-		name := nameOf(row)
+		name := listener.NameOf(row)
 		known[name] = true
 		values := f.window(name, row.Time).Add(row.Time, trigger.Counts{
 			CloseWait: row.CloseWait, Reset: row.Reset, Purged: row.Purged, Overflow: row.Overflow(),
@@ -71,21 +71,15 @@ func (f *flight) look(rows []listener.Row) {
 	for name := range f.windows {
 		if !known[name] && name != elsewhere() {
 			delete(f.windows, name)
-			delete(f.waits, listener.Key{NetNS: name.key.NetNS, Addr: name.key.Addr})
+			delete(f.waits, listener.Key{NetNS: name.Key.NetNS, Addr: name.Key.Addr})
 		}
 	}
 }
 
-// rowName tells rows apart.
-type rowName struct {
-	key   listener.Key
-	other bool
-}
-
-func nameOf(r *listener.Row) rowName { return rowName{r.Key, r.Other} }
-
 // elsewhere is the name of all listeners that are not known.
-func elsewhere() rowName { return rowName{listener.Key{Ifindex: ^uint32(0)}, true} }
+func elsewhere() listener.RowName {
+	return listener.RowName{Key: listener.Key{Ifindex: ^uint32(0)}, Other: true}
+}
 
 func (f *flight) lookElsewhere() {
 	var failed uint64
@@ -101,7 +95,7 @@ func (f *flight) lookElsewhere() {
 
 // window is that of a listener. All that one has counted that was not there at
 // the last look is new.
-func (f *flight) window(name rowName, now int64) *trigger.Window {
+func (f *flight) window(name listener.RowName, now int64) *trigger.Window {
 	w := f.windows[name]
 	if w == nil {
 		w = &trigger.Window{}

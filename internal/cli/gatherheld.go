@@ -3,11 +3,9 @@ package cli
 import (
 	"context"
 	"net/netip"
-	"slices"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
-	"acceptwatch/internal/owner"
 	"acceptwatch/internal/recording"
 	"acceptwatch/internal/ui"
 )
@@ -38,27 +36,6 @@ func (g *gatherer) held(ctx context.Context, table *listener.Table, all []ui.Lis
 	}
 	for i := range all {
 		all[i].HeldKnown = true
-		all[i].Held = g.byOwner(byKey[all[i].Key])
+		all[i].Held = ui.HeldBy(byKey[all[i].Key], g.silent)
 	}
-}
-
-// byOwner sums sockets up by the process that has them. One that several have,
-// after a fork, counts for the first.
-func (g *gatherer) byOwner(sockets []recording.Held) []ui.Held {
-	var list []ui.Held
-	for i := range sockets {
-		var p owner.Process
-		if all := sockets[i].Owners; len(all) > 0 {
-			p = processOf(&all[0])
-		}
-		at := slices.IndexFunc(list, func(h ui.Held) bool { return h.Owner.PID == p.PID })
-		if at < 0 {
-			at = len(list)
-			list = append(list, ui.Held{Owner: owner.Process{PID: p.PID, Comm: p.Comm}})
-		}
-		list[at].Sockets++
-		list[at].Silent = max(list[at].Silent, g.silent[sockets[i].Inode])
-		list[at].Owner.FDs = append(list[at].Owner.FDs, p.FDs...)
-	}
-	return list
 }

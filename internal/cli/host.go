@@ -146,13 +146,11 @@ func ownerOf(inode uint32, p *owner.Process) recording.Owner {
 	}
 }
 
-func processOf(o *recording.Owner) owner.Process { return o.Process() }
-
 // holders are the processes that hold listening sockets, by inode.
 func holders(o *recording.Owners) map[uint32][]owner.Process {
 	found := make(map[uint32][]owner.Process)
 	for i := range o.Listening {
-		found[o.Listening[i].Inode] = append(found[o.Listening[i].Inode], processOf(&o.Listening[i]))
+		found[o.Listening[i].Inode] = append(found[o.Listening[i].Inode], o.Listening[i].Process())
 	}
 	return found
 }

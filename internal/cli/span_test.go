@@ -8,19 +8,19 @@ import (
 	"testing"
 )
 
-// tenMinutes is a server that accepts every 10 s, but for a stall from 8 min 10 s
-// to 9 min 10 s, in which a client gives up.
-func tenMinutes() *fakeKernel {
+// tenMinutes is a server that accepts every 10 s, but for a stall that ends after
+// 9 min 10 s, and in which a client gives up after 8 min 20 s.
+func tenMinutes(stall int64) *fakeKernel {
 	var script []action
 	for i := range int64(60) {
 		at := i * 10 * second
 		script = append(script, enters(at+second, 40000+uint16(i)))
-		if at < 490*second || at >= 550*second {
+		if at < 550*second-stall || at >= 550*second {
 			script = append(script, accepts(at+2*second))
 		}
 	}
 	script = append(script, hangsUp(500*second, 40049))
-	for i := range int64(6) {
+	for i := range stall / (10 * second) {
 		script = append(script, accepts(550*second+i*ms))
 	}
 	k := newFakeKernel(script...)
@@ -28,10 +28,23 @@ func tenMinutes() *fakeKernel {
 	return k
 }
 
+// piped is what is told of a recording of which everything is read.
+func piped(t *testing.T, recording []byte, args []string) string {
+	t.Helper()
+	var out, log bytes.Buffer
+	a := pastApp(t, &out, &log)
+	a.In = bytes.NewReader(recording)
+	if code := a.run(t.Context(), args); code != exitDone {
+		t.Errorf("%q: exit code %d, %s", args, code, log.String())
+	}
+	return out.String()
+}
+
 // A part of a recording is found without reading what is before it: damage there
-// is not met. It is told as if everything had been read, as from a pipe.
+// is not met. It is told as if everything had been read, as from a pipe, but for
+// what happened in stalls more than a minute before the part.
 func TestPartsOfARecordingAreLeaptTo(t *testing.T) {
-	path, _ := recorded(t, tenMinutes(), "--duration", "10m")
+	path, _ := recorded(t, tenMinutes(60*second), "--duration", "10m")
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -65,13 +78,7 @@ func TestPartsOfARecordingAreLeaptTo(t *testing.T) {
 				t.Errorf("%q: exit code %d, %.500s", args, code, logs)
 			}
 			args[len(strings.Fields(command))] = "-"
-			var out, log bytes.Buffer
-			a := pastApp(t, &out, &log)
-			a.In = bytes.NewReader(whole)
-			if code := a.run(t.Context(), args); code != exitDone {
-				t.Errorf("%q: exit code %d, %s", args, code, log.String())
-			}
-			if want := out.String(); got != want || want == "" {
+			if want := piped(t, whole, args); got != want || want == "" {
 				t.Errorf("%q: got\n%s\nwant\n%s", args, got, want)
 			}
 		}
@@ -79,7 +86,7 @@ func TestPartsOfARecordingAreLeaptTo(t *testing.T) {
 }
 
 func TestReportOfAPartTellsOnlyOfIt(t *testing.T) {
-	path, _ := recorded(t, tenMinutes(), "--duration", "10m")
+	path, _ := recorded(t, tenMinutes(60*second), "--duration", "10m")
 	for _, test := range []struct {
 		args    string
 		code    int
@@ -110,7 +117,7 @@ func TestReportOfAPartTellsOnlyOfIt(t *testing.T) {
 
 // Of joined recordings, those that end before the span are left out.
 func TestPartOfOneOfTheJoinedRecordings(t *testing.T) {
-	long, _ := recorded(t, tenMinutes(), "--duration", "10m")
+	long, _ := recorded(t, tenMinutes(60*second), "--duration", "10m")
 	short, _ := recorded(t, starvingKernel(), "--duration", "12s")
 	read := func(path string) []byte {
 		b, err := os.ReadFile(path)
@@ -132,6 +139,32 @@ func TestPartOfOneOfTheJoinedRecordings(t *testing.T) {
 			if code != exitDone || strings.Count(out, `"type":"summary"`) != 1 || !strings.Contains(out, `"accepted":12,`) {
 				t.Errorf("%s of %s: exit code %d, %s\n%s", command, name, code, logs, out)
 			}
+		}
+	}
+}
+
+// What is told of a stall that began before all that is read is what samples know:
+// not who accepted last.
+func TestPartWithinAStallLongerThanTheLead(t *testing.T) {
+	path, _ := recorded(t, tenMinutes(240*second), "--duration", "10m")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const last = `"before":{"pid":123,"tid":125,"comm":"python3"},`
+	for _, command := range []string{"trace -o json -r", "report -o json"} {
+		args := append(strings.Fields(command), path, "--since=8m0s")
+		got, logs, code := replayed(t, args...)
+		if code != exitDone || logs != "" {
+			t.Errorf("%q: exit code %d, %s", args, code, logs)
+		}
+		args[len(args)-2] = "-"
+		all := piped(t, whole, args)
+		if strings.Contains(all, last) != strings.HasPrefix(command, "report") {
+			t.Errorf("%q: who accepted last, in:\n%s", args, all)
+		}
+		if want := strings.ReplaceAll(all, last, ""); got != want || want == "" {
+			t.Errorf("%q: got\n%s\nwant\n%s", args, got, want)
 		}
 	}
 }

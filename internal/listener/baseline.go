@@ -10,24 +10,26 @@ import (
 // Baseline are the counts of a moment in the middle, from which on others are
 // counted, as if the tracer had been attached then. A nil one is the beginning.
 type Baseline struct {
-	rows   map[rowName]Row
+	rows   map[RowName]Row
 	errors []AcceptFailures // at listeners that are not known
 	losses []Loss
 }
 
-type rowName struct {
-	key   Key
-	other bool
+// RowName tells rows apart.
+type RowName struct {
+	Key   Key
+	Other bool // the row of all that has none of its own
 }
 
-func nameOf(r *Row) rowName { return rowName{r.Key, r.Other} }
+// NameOf is the name of a row.
+func NameOf(r *Row) RowName { return RowName{r.Key, r.Other} }
 
 // Baseline are the counts of now.
 func (t *Table) Baseline() *Baseline {
 	rows := t.Rows()
-	b := &Baseline{rows: make(map[rowName]Row, len(rows)), errors: t.AcceptErrors(), losses: t.Losses()}
+	b := &Baseline{rows: make(map[RowName]Row, len(rows)), errors: t.AcceptErrors(), losses: t.Losses()}
 	for i := range rows {
-		b.rows[nameOf(&rows[i])] = rows[i]
+		b.rows[NameOf(&rows[i])] = rows[i]
 	}
 	return b
 }
@@ -41,12 +43,12 @@ func (b *Baseline) RowsSince(rows []Row) []Row {
 		return rows
 	}
 	rows = slices.DeleteFunc(rows, func(r Row) bool {
-		was, ok := b.rows[nameOf(&r)]
+		was, ok := b.rows[NameOf(&r)]
 		return ok && was.Open == 0 && r.Open == 0 && was.Closed == r.Closed && was.Enqueued == r.Enqueued &&
 			was.Accepted == r.Accepted && was.Dead() == r.Dead()
 	})
 	for i := range rows {
-		if was, ok := b.rows[nameOf(&rows[i])]; ok {
+		if was, ok := b.rows[NameOf(&rows[i])]; ok {
 			subtract(&rows[i], &was)
 		}
 	}

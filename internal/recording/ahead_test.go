@@ -82,3 +82,42 @@ func TestReadAheadStopsAndSeeks(t *testing.T) {
 		t.Errorf("a record after it was stopped, %v", r.Err())
 	}
 }
+
+// Who goes elsewhere does so while the source is read.
+func TestSeekTimeWaitsForTheReading(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, header(), Options{BlockEvents: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := traffic(3, 60_000, 2_000)
+	for i := range all {
+		if err := w.WriteEvent(&all[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for skip := range 12 {
+		r, err := NewReader(bytes.NewReader(b.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := r.ReadAhead()
+		for range 1200 * skip {
+			r.Next()
+		}
+		if err := r.SeekTime(all[len(all)-1].Time); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for range r.All() {
+			n++
+		}
+		if n != len(all) || r.Err() != nil { // no sample in full is nearer than the beginning
+			t.Errorf("%d of %d events, %v", n, len(all), r.Err())
+		}
+		stop()
+	}
+}

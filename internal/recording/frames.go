@@ -14,6 +14,7 @@ const readAtOnce = 64 << 10
 // frameReader takes a trace apart into frames.
 type frameReader struct {
 	src     io.Reader
+	seeker  io.Seeker // src; nil: it cannot seek
 	formats []format
 	open    *opener
 

@@ -51,7 +51,7 @@ func NewReader(src io.Reader) (*Reader, error) {
 
 func newReader(src io.Reader, formats []format) (*Reader, error) {
 	r := &Reader{
-		frames:  frameReader{src: src, formats: formats, buf: make([]byte, readAtOnce), open: newOpener()},
+		frames:  frameReader{src: src, seeker: seekerOf(src), formats: formats, buf: make([]byte, readAtOnce), open: newOpener()},
 		current: new(frame),
 	}
 	f := &r.frames

@@ -13,7 +13,9 @@ var ErrNoSeek = errors.New("this source of a trace cannot seek")
 
 // Lead is how long before a time one should begin to read who shows a trace from
 // there on, in ns: a recorder tells again within it who holds what, and what the
-// queues hold, so that who died in them before is known.
+// queues hold, so that who died in them before is known. Samples tell since when
+// nobody accepts, however long ago; but who accepted last before a longer stall, and
+// what was recorded in its beginning, is not read.
 const Lead = int64(time.Minute)
 
 // SeekTime goes to a place in the trace that is being read from which Next reads
@@ -24,12 +26,9 @@ const Lead = int64(time.Minute)
 // index, if there is one, only makes it faster.
 func (r *Reader) SeekTime(at int64) error {
 	f := &r.frames
-	src, ok := f.src.(io.Seeker)
-	if !ok {
+	src := f.seeker
+	if src == nil {
 		return ErrNoSeek
-	}
-	if _, err := src.Seek(0, io.SeekCurrent); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoSeek, err) // a pipe has the method, too
 	}
 	if r.ahead != nil {
 		r.ahead.stop()
@@ -57,6 +56,19 @@ func (r *Reader) SeekTime(at int64) error {
 		return err
 	}
 	return f.jump(src, best)
+}
+
+// seekerOf is a source that can go to another place; nil: it cannot. It is asked
+// before anything reads from it.
+func seekerOf(src io.Reader) io.Seeker {
+	s, ok := src.(io.Seeker)
+	if !ok {
+		return nil
+	}
+	if _, err := s.Seek(0, io.SeekCurrent); err != nil {
+		return nil // a pipe has the method, too
+	}
+	return s
 }
 
 // jump goes to an offset, at which a frame begins.

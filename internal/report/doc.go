@@ -25,7 +25,9 @@
 //	stall     listener, netns, from, to, duration_ns, ended (accept, close,
 //	          empty, none), by, before (who accepted next and last), errno,
 //	          failing, accept_errors, depth, backlog, gave_up, overflow; the
-//	          longest first
+//	          longest first. Of one that began more than a minute before the part
+//	          that is reported, before may be missing, and what happened earlier
+//	          is not counted
 //	diagnosis why nobody accepted in a stall, as in package export
 //	wait      listener, netns, time, wait_ns, peer, state, event (accepted,
 //	          purged), pid, tid, comm, unread_bytes: the longest waits

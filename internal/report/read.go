@@ -137,7 +137,7 @@ func (c *collector) listener(row listener.Row, last int) Listener {
 			l.Threads = append(l.Threads, p.Threads...)
 		}
 	}
-	l.Held = heldBy(c.held[row.Key])
+	l.Held = ui.HeldBy(c.held[row.Key], nil)
 	p := c.places[row.Key]
 	if p == nil || row.Other {
 		return l
@@ -161,24 +161,4 @@ func (c *collector) listener(row listener.Row, last int) Listener {
 		}
 	}
 	return l
-}
-
-// heldBy sums sockets up by the process that has them. One that several have,
-// after a fork, counts for the first.
-func heldBy(all []recording.Held) []ui.Held {
-	var list []ui.Held
-	for i := range all {
-		var p owner.Process
-		if owners := all[i].Owners; len(owners) > 0 {
-			p = owners[0].Process()
-		}
-		at := slices.IndexFunc(list, func(h ui.Held) bool { return h.Owner.PID == p.PID })
-		if at < 0 {
-			at = len(list)
-			list = append(list, ui.Held{Owner: owner.Process{PID: p.PID, Comm: p.Comm}})
-		}
-		list[at].Sockets++
-		list[at].Owner.FDs = append(list[at].Owner.FDs, p.FDs...)
-	}
-	return list
 }

@@ -63,7 +63,7 @@ type Stall struct {
 	From, To int64  // ns, CLOCK_MONOTONIC
 	Ended    event.Ending
 	By       Who // who ended it by an accept, or nobody
-	Before   Who // who accepted last before it; nobody: not known
+	Before   Who // who accepted last before it; nobody: not known, or not read (see recording.Lead)
 	// Why accept() failed most often since the last accept when the stall was
 	// noticed, or else why it failed first after that; Errno 0: it did not fail, or
 	// it was not called.
