@@ -111,12 +111,13 @@ func (c *collector) run(until context.Context, holders []owner.Process) *diagnos
 	for _, p := range c.processes {
 		c.describe(p)
 		if c.still(p) {
-			e.Processes = append(e.Processes, p.finish())
+			e.Processes = append(e.Processes, p.finish(c.looks))
 		}
 	}
 	if sampler != nil {
 		c.addStacks(ctx, sampler, e)
 	}
+	e.Unseen = len(holders) - len(c.processes)
 	c.blind(e, len(holders), queueErr)
 	return e
 }
