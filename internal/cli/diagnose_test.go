@@ -126,8 +126,9 @@ func TestDiagnoseOfNothing(t *testing.T) {
 func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.trace")
 	w := newWard()
+	w.answer.Processes[0].Threads[0].TID = 125 // that accepts in the incident
 	live, code := runWard(t, w, incidentKernel(), "trace", "--duration", "50s", "-w", path)
-	why := "WHY 127.0.0.1:8000: python3[123] waits for another server: 192.0.2.9:5432 (confidence: high)"
+	why := "WHY 127.0.0.1:8000: python3[123/125] waits for another server: 192.0.2.9:5432 (confidence: high)"
 	const stalls = 3
 	if code != exitDone || strings.Count(live, why) != stalls {
 		t.Fatalf("exit code %d; want %q once for each stall in\n%s", code, why, live)
@@ -150,7 +151,7 @@ func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 		}
 	}
 	report, _, _ := replayed(t, "report", path)
-	if !strings.Contains(report, "Why it did not: python3[123] waits for another server") ||
+	if !strings.Contains(report, "Why it did not: python3[123/125] waits for another server") ||
 		!strings.Contains(report, "why nobody accepted") || !strings.Contains(report, "waits for another server: 192.0.2.9:5432") {
 		t.Errorf("the report does not say why:\n%s", report)
 	}
