@@ -22,7 +22,7 @@ do. If the evidence does not tell, it says so.
 
 It only reads, and stops nothing. Of a server's memory it reads the arguments of
 poll() and select(), and with eBPF the frame pointers of stacks: no data. At most
-512 threads are looked at, 12 times each.
+512 threads are looked at, of all listeners together, 12 times each.
 
 Without eBPF (--mode diag, or where nothing else works) it goes by /proc,
 cgroups and sock_diag alone, and says what that leaves open.`
@@ -152,7 +152,7 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 	}
 	var list []suspect
 	for _, s := range sockets {
-		list = append(list, suspect{netns: s.NetNS, address: s.LocalUnmapped(), inode: s.Inode})
+		list = append(list, suspect{netns: s.NetNS, address: s.LocalUnmapped(), inode: s.Inode, among: len(sockets)})
 	}
 	return list, nil
 }

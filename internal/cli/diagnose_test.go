@@ -16,9 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/diagnose/collect"
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
 	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/sockdiag"
 	"acceptwatch/internal/ui"
 )
 
@@ -204,6 +207,33 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 	if now += 60 * second; d.done() != nil {
 		t.Error("there is a third one")
+	}
+}
+
+// What is looked at does not grow with the listeners that are diagnosed at a time.
+func TestListenersShareTheThreadsThatAreLookedAt(t *testing.T) {
+	w, many := newWard(), mostDiagnosed+2
+	var out bytes.Buffer
+	a := fakeApp(newFakeKernel(), &out)
+	a.env.evidence, a.env.spawn = w.gather, func(run func()) { run() }
+	one := a.env.sockets
+	a.env.sockets = func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error {
+		return one(ctx, q, f, func(s *hostSocket) {
+			for i := range many {
+				s.Inode = testInode + uint32(i)
+				fn(s)
+			}
+		})
+	}
+	if code := a.run(t.Context(), []string{"diagnose", "--port", "8000", "--mode", "diag"}); code != exitDone || len(w.asked) != mostDiagnosed {
+		t.Fatalf("exit code %d, asked of %d: %s", code, len(w.asked), out.String())
+	}
+	threads := 0
+	for _, s := range w.asked {
+		threads += s.mostThreads()
+	}
+	if threads != collect.MaxThreads {
+		t.Errorf("%d threads are looked at, want %d", threads, collect.MaxThreads)
 	}
 }
 

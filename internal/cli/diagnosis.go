@@ -38,7 +38,11 @@ type suspect struct {
 	netns   uint32 // inode; 0: that of this process
 	address netip.AddrPort
 	inode   uint32
+	among   int // listeners are diagnosed at a time, which share what may be looked at; 0: it alone
 }
+
+// mostThreads is how many of its threads may be looked at.
+func (s *suspect) mostThreads() int { return collect.MaxThreads / max(1, s.among) }
 
 // gatherEvidence watches the processes that hold a socket for a span, which ends
 // early when ctx does. It is called from goroutines. With stacks it names functions too, where that is
@@ -60,7 +64,7 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 		if err != nil {
 			return nil, err
 		}
-		e := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities, Stacks: stacks})
+		e := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, MaxThreads: s.mostThreads(), Identities: identities, Stacks: stacks})
 		e.NetNS = s.netns
 		if text := report.String(); text != "" && len(found[s.inode]) == 0 {
 			e.Blind = append(e.Blind, "who holds the listener is not known: "+text)

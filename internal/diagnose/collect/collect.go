@@ -24,10 +24,13 @@ import (
 	"acceptwatch/internal/stacks"
 )
 
+// MaxThreads is how many threads are looked at if nothing else is asked for.
+const MaxThreads = 512
+
 // Options are the settings of a collection; zero values mean the defaults.
 type Options struct {
 	Span         time.Duration // from the first look to the last; default 3 s
-	MaxThreads   int           // looked at; default 512
+	MaxThreads   int           // looked at; default MaxThreads
 	MaxProcesses int           // default 64
 	Mode         string        // how the kernel is watched meanwhile
 	Identities   *owner.Identities
@@ -41,7 +44,7 @@ func (o *Options) setDefaults() {
 		o.Span = 3 * time.Second
 	}
 	if o.MaxThreads <= 0 {
-		o.MaxThreads = 512
+		o.MaxThreads = MaxThreads
 	}
 	if o.MaxProcesses <= 0 {
 		o.MaxProcesses = 64
