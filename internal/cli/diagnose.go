@@ -150,9 +150,14 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 		a.log.Warn().Msgf("%d listeners match, and the %d with the most entries in their queues are diagnosed: choose by --port, --addr or --pid", len(sockets), mostDiagnosed)
 		sockets = sockets[:mostDiagnosed]
 	}
+	var inodes []uint32
+	for _, s := range sockets {
+		inodes = append(inodes, s.Inode)
+	}
+	held := a.env.holdersOf(inodes...)
 	var list []suspect
 	for _, s := range sockets {
-		list = append(list, suspect{netns: s.NetNS, address: s.LocalUnmapped(), inode: s.Inode, among: len(sockets)})
+		list = append(list, suspect{netns: s.NetNS, address: s.LocalUnmapped(), inode: s.Inode, holders: held, among: len(sockets)})
 	}
 	return list, nil
 }

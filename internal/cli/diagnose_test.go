@@ -21,6 +21,7 @@ import (
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
 	"acceptwatch/internal/sockdiag"
 	"acceptwatch/internal/ui"
 )
@@ -216,6 +217,11 @@ func TestListenersShareTheThreadsThatAreLookedAt(t *testing.T) {
 	var out bytes.Buffer
 	a := fakeApp(newFakeKernel(), &out)
 	a.env.evidence, a.env.spawn = w.gather, func(run func()) { run() }
+	walks, walk := 0, a.env.owners
+	a.env.owners = func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+		walks++
+		return walk(inodes)
+	}
 	one := a.env.sockets
 	a.env.sockets = func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error {
 		return one(ctx, q, f, func(s *hostSocket) {
@@ -231,6 +237,12 @@ func TestListenersShareTheThreadsThatAreLookedAt(t *testing.T) {
 	threads := 0
 	for _, s := range w.asked {
 		threads += s.mostThreads()
+		if held := s.holders(); len(held.found[s.inode]) == 0 || held.err != nil {
+			t.Errorf("who holds %d: %+v", s.inode, held)
+		}
+	}
+	if walks != 1 {
+		t.Errorf("%d walks through all processes, want 1", walks)
 	}
 	if threads != collect.MaxThreads {
 		t.Errorf("%d threads are looked at, want %d", threads, collect.MaxThreads)
