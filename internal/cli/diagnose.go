@@ -22,7 +22,7 @@ do. If the evidence does not tell, it says so.
 
 It only reads, and stops nothing. Of a server's memory it reads the arguments of
 poll() and select(), and with eBPF the frame pointers of stacks: no data. At most
-512 threads are looked at, 12 times each.
+512 threads are looked at, of all listeners together, 12 times each.
 
 Without eBPF (--mode diag, or where nothing else works) it goes by /proc,
 cgroups and sock_diag alone, and says what that leaves open.`
@@ -150,9 +150,14 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 		a.log.Warn().Msgf("%d listeners match, and the %d with the most entries in their queues are diagnosed: choose by --port, --addr or --pid", len(sockets), mostDiagnosed)
 		sockets = sockets[:mostDiagnosed]
 	}
+	var inodes []uint32
+	for _, s := range sockets {
+		inodes = append(inodes, s.Inode)
+	}
+	held := a.env.holdersOf(inodes...)
 	var list []suspect
 	for _, s := range sockets {
-		list = append(list, suspect{netns: s.NetNS, address: s.LocalUnmapped(), inode: s.Inode})
+		list = append(list, suspect{netns: s.NetNS, address: s.LocalUnmapped(), inode: s.Inode, holders: held, among: len(sockets)})
 	}
 	return list, nil
 }

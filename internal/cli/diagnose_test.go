@@ -16,9 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/diagnose/collect"
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
 	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
+	"acceptwatch/internal/sockdiag"
 	"acceptwatch/internal/ui"
 )
 
@@ -126,8 +130,9 @@ func TestDiagnoseOfNothing(t *testing.T) {
 func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.trace")
 	w := newWard()
+	w.answer.Processes[0].Threads[0].TID = 125 // that accepts in the incident
 	live, code := runWard(t, w, incidentKernel(), "trace", "--duration", "50s", "-w", path)
-	why := "WHY 127.0.0.1:8000: python3[123] waits for another server: 192.0.2.9:5432 (confidence: high)"
+	why := "WHY 127.0.0.1:8000: python3[123/125] waits for another server: 192.0.2.9:5432 (confidence: high)"
 	const stalls = 3
 	if code != exitDone || strings.Count(live, why) != stalls {
 		t.Fatalf("exit code %d; want %q once for each stall in\n%s", code, why, live)
@@ -150,7 +155,7 @@ func TestStallsAreDiagnosedLiveAndInRecordings(t *testing.T) {
 		}
 	}
 	report, _, _ := replayed(t, "report", path)
-	if !strings.Contains(report, "Why it did not: python3[123] waits for another server") ||
+	if !strings.Contains(report, "Why it did not: python3[123/125] waits for another server") ||
 		!strings.Contains(report, "why nobody accepted") || !strings.Contains(report, "waits for another server: 192.0.2.9:5432") {
 		t.Errorf("the report does not say why:\n%s", report)
 	}
@@ -203,6 +208,44 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 	if now += 60 * second; d.done() != nil {
 		t.Error("there is a third one")
+	}
+}
+
+// What is looked at does not grow with the listeners that are diagnosed at a time.
+func TestListenersShareTheThreadsThatAreLookedAt(t *testing.T) {
+	w, many := newWard(), mostDiagnosed+2
+	var out bytes.Buffer
+	a := fakeApp(newFakeKernel(), &out)
+	a.env.evidence, a.env.spawn = w.gather, func(run func()) { run() }
+	walks, walk := 0, a.env.owners
+	a.env.owners = func(inodes map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+		walks++
+		return walk(inodes)
+	}
+	one := a.env.sockets
+	a.env.sockets = func(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn func(*hostSocket)) error {
+		return one(ctx, q, f, func(s *hostSocket) {
+			for i := range many {
+				s.Inode = testInode + uint32(i)
+				fn(s)
+			}
+		})
+	}
+	if code := a.run(t.Context(), []string{"diagnose", "--port", "8000", "--mode", "diag"}); code != exitDone || len(w.asked) != mostDiagnosed {
+		t.Fatalf("exit code %d, asked of %d: %s", code, len(w.asked), out.String())
+	}
+	threads := 0
+	for _, s := range w.asked {
+		threads += s.mostThreads()
+		if held := s.holders(); len(held.found[s.inode]) == 0 || held.err != nil {
+			t.Errorf("who holds %d: %+v", s.inode, held)
+		}
+	}
+	if walks != 1 {
+		t.Errorf("%d walks through all processes, want 1", walks)
+	}
+	if threads != collect.MaxThreads {
+		t.Errorf("%d threads are looked at, want %d", threads, collect.MaxThreads)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"acceptwatch/internal/diagnose"
@@ -38,7 +39,32 @@ type suspect struct {
 	netns   uint32 // inode; 0: that of this process
 	address netip.AddrPort
 	inode   uint32
+	holders func() holding
+	among   int // listeners are diagnosed at a time, which share what may be looked at; 0: it alone
 }
+
+// holding is who holds sockets, by their inodes.
+type holding struct {
+	found  map[uint32][]owner.Process
+	report owner.Report
+	err    error
+}
+
+// holdersOf finds who holds sockets by one walk through all processes, when
+// somebody asks first.
+func (env *environment) holdersOf(inodes ...uint32) func() holding {
+	return sync.OnceValue(func() (h holding) {
+		wanted := make(map[uint32]struct{}, len(inodes))
+		for _, inode := range inodes {
+			wanted[inode] = struct{}{}
+		}
+		h.found, h.report, h.err = env.owners(wanted)
+		return h
+	})
+}
+
+// mostThreads is how many of its threads may be looked at.
+func (s *suspect) mostThreads() int { return collect.MaxThreads / max(1, s.among) }
 
 // gatherEvidence watches the processes that hold a socket for a span, which ends
 // early when ctx does. It is called from goroutines. With stacks it names functions too, where that is
@@ -56,13 +82,13 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 			}
 			l.NS = ns
 		}
-		found, report, err := owner.Scanner{}.Scan(map[uint32]struct{}{s.inode: {}})
-		if err != nil {
-			return nil, err
+		held := s.holders()
+		if held.err != nil {
+			return nil, held.err
 		}
-		e := collect.Run(ctx, l, found[s.inode], collect.Options{Span: span, Mode: mode, Identities: identities, Stacks: stacks})
+		e := collect.Run(ctx, l, held.found[s.inode], collect.Options{Span: span, Mode: mode, MaxThreads: s.mostThreads(), Identities: identities, Stacks: stacks})
 		e.NetNS = s.netns
-		if text := report.String(); text != "" && len(found[s.inode]) == 0 {
+		if text := held.report.String(); text != "" && len(held.found[s.inode]) == 0 {
 			e.Blind = append(e.Blind, "who holds the listener is not known: "+text)
 		}
 		return e, nil

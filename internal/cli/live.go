@@ -168,7 +168,7 @@ func (l *live) fellIll(e *event.Event) {
 		return
 	}
 	if before, ok := memberRow(l.table.Rows(), e.Inode); ok {
-		l.doctor.begin(suspect{e.NetNS, e.Local, e.Inode}, before)
+		l.doctor.begin(suspect{netns: e.NetNS, address: e.Local, inode: e.Inode, holders: l.app.env.holdersOf(e.Inode)}, before)
 		l.ill = e.Inode
 	}
 }

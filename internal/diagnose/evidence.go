@@ -19,8 +19,10 @@ type Evidence struct {
 
 	Queue     Queue     `json:"queue"`
 	Processes []Process `json:"processes,omitempty"` // that hold the socket
-	Cgroups   []Cgroup  `json:"cgroups,omitempty"`   // that these are in
-	System    System    `json:"system"`
+	// Unseen are further ones that hold it, which were too many to look at.
+	Unseen  int      `json:"processes_unseen,omitempty"`
+	Cgroups []Cgroup `json:"cgroups,omitempty"` // that these are in
+	System  System   `json:"system"`
 }
 
 // Queue is the accept queue of the socket. Counts are in connections and of the

@@ -224,6 +224,29 @@ func cases() map[string]struct {
 		"acceptor gone, main joins": {stalledWith(of(1, 0, sees(1, in("futex", Target{Kind: KindFutex, Op: "join"})), sees(2, in("read", Target{Kind: KindPipe, Name: "pipe:[7]"})))), AcceptorGone, Medium},
 		"not all threads were seen": {stalledWith(func() Process { p := of(1, 0, sees(1, in("pause", Target{}))); p.ThreadCount = 900; return p }()), CannotTell, Low},
 
+		"a worker that was not looked at may be free": {but(
+			stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("recvfrom", database))), of(3, 1, sees(3, in("recvfrom", database)))),
+			func(e *Evidence) { e.Unseen = 40 }), Pool, Low},
+		"an event loop may be in a thread that was not looked at": {stalledWith(func() Process {
+			p := watching(of(1, 0, computes(1, 3900*time.Millisecond, 0)), level)
+			p.ThreadCount = 900
+			return p
+		}()), EventLoop, Low},
+		"the thread that accepted last was not looked at": {but(stalledWith(of(1, 0, sees(1, in("recvfrom", database)))), func(e *Evidence) {
+			e.Queue.LastTID = Known(77)
+		}), Downstream, Low},
+		"who may compute was not looked at": {but(stalledWith(of(1, 0, computes(1, 3900*time.Millisecond, 0))), func(e *Evidence) {
+			e.Queue.LastTID = Known(77)
+		}), CPU, Low},
+		"a lock may be of a thread that does not accept": {but(stalledWith(of(1, 0, sees(2, in("futex", aMutex)), sees(3, in("write", aClient)))), func(e *Evidence) {
+			e.Queue.LastTID = Known(77)
+		}), Lock, Low},
+		"of many threads the one that accepts was looked at": {but(stalledWith(func() Process {
+			p := of(1, 0, sees(1, in("futex", condition)), sees(2, in("recvfrom", database)))
+			p.ThreadCount = 900
+			return p
+		}()), func(e *Evidence) { e.Queue.LastTID = Known(2) }), Downstream, High},
+		"processes that were not looked at may hold who is gone": {but(stalledWith(of(1, 0, sees(1, in("pause", Target{})))), func(e *Evidence) { e.Unseen = 1 }), CannotTell, Low},
 		"backlog": {but(healthy, func(e *Evidence) { e.Queue.Refused, e.Queue.Backlog = Known[uint64](40), Known[uint32](5) }), BacklogTooSmall, Medium},
 		"somaxconn": {but(healthy, func(e *Evidence) {
 			e.Queue.Refused, e.Queue.Backlog, e.Queue.Somaxconn = Known[uint64](40), Known[uint32](128), Known[uint32](128)

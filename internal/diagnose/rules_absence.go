@@ -1,6 +1,9 @@
 package diagnose
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 func absenceRules() []Rule {
 	return []Rule{
@@ -51,10 +54,24 @@ func judgeGone(r *reasoning) *Verdict {
 
 // incomplete says that there are threads that were not looked at.
 func (r *reasoning) incomplete() bool {
+	if r.Unseen > 0 {
+		return true
+	}
 	for i := range r.Processes {
 		if len(r.Processes[i].Threads) < r.Processes[i].ThreadCount {
 			return true
 		}
 	}
 	return false
+}
+
+// ifAllWereSeen is how sure a verdict can be that rests on nobody else being the
+// one that accepts: little, if the one that does may not have been looked at.
+func (r *reasoning) ifAllWereSeen(sure Confidence) Confidence {
+	last, known := r.Queue.LastTID.Get()
+	missed := known && !r.edge && !slices.ContainsFunc(r.doers, func(d doer) bool { return d.thread.TID == last })
+	if missed || r.incomplete() && (r.edge || len(r.acceptors) == 0) {
+		return min(sure, Low)
+	}
+	return sure
 }

@@ -94,6 +94,7 @@ func judgeEventLoop(r *reasoning) *Verdict {
 	if culprit == nil {
 		return nil
 	}
+	sure = r.ifAllWereSeen(sure)
 	v := &Verdict{
 		Cause: EventLoop, Confidence: sure,
 		Refute: "the thread is back in epoll_wait at a second look",
@@ -169,7 +170,7 @@ func judgeCPU(r *reasoning) *Verdict {
 	sure := r.sureOf(in)
 	switch {
 	case r.edge: // which task computes is not seen
-		sure = Medium
+		sure = r.ifAllWereSeen(Medium)
 	case d.does == ready: // it may have little to compute, and come to nothing
 		sure = min(sure, Medium)
 	}

@@ -85,7 +85,7 @@ func judgePool(r *reasoning) *Verdict {
 		return nil
 	}
 	v := &Verdict{
-		Cause: Pool, Confidence: sureOfPool(best, len(processes)),
+		Cause: Pool, Confidence: r.ifAllWereSeen(sureOfPool(best, len(processes))),
 		Summary:  fmt.Sprintf("all %d workers are busy, and no one is left to accept: each %s", len(best), does.words()),
 		Evidence: r.lines(best...),
 		Refute:   "a worker that waits for work while connections are queued",

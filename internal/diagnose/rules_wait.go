@@ -99,7 +99,7 @@ func (w wait) judge(r *reasoning) *Verdict {
 	}
 	if in[0].does == mutex {
 		// What others wait for is only a cause if one of them has the lock.
-		v.Confidence = max(v.Confidence, Medium)
+		v.Confidence = r.ifAllWereSeen(max(v.Confidence, Medium))
 		if holder := r.mayHold(in); holder != nil {
 			v.Evidence = append(v.Evidence, "who may have the lock: "+holder.line(r.Evidence))
 		}
@@ -140,9 +140,9 @@ func (r *reasoning) sureOf(in []*doer) Confidence {
 	}
 	switch {
 	case r.accepts(in[0]) && in[0].share >= 0.5:
-		return High
+		return r.ifAllWereSeen(High)
 	case others == 1 && (parked == 0 || in[0].first()):
-		return Medium
+		return r.ifAllWereSeen(Medium)
 	}
 	return Low
 }

@@ -237,6 +237,22 @@ func TestSpanEndsWithTheLastLook(t *testing.T) {
 	}
 }
 
+func TestThreadThatHasExitedIsNotEvidence(t *testing.T) {
+	p := processLooks{pid: 7, count: 1, threads: map[int]*threadLooks{7: {look: 5}, 8: {look: 4}}}
+	if got := p.finish(5); len(got.Threads) != 1 || got.Threads[0].TID != 7 {
+		t.Errorf("got %+v, want thread 7 alone", got.Threads)
+	}
+}
+
+func TestProcessesThatAreTooManyAreCounted(t *testing.T) {
+	_, l := listening(t)
+	all := holders(t, l.Inode)
+	e := Run(t.Context(), l, append(all, all[0], all[0]), Options{Span: 50 * time.Millisecond, MaxProcesses: 1})
+	if e.Unseen != 2 {
+		t.Errorf("%d processes were not looked at, want 2", e.Unseen)
+	}
+}
+
 // TestLimitsAreKeptAndTold looks at no more threads than it may.
 func TestLimitsAreKeptAndTold(t *testing.T) {
 	_, l := listening(t)

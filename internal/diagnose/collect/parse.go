@@ -1,6 +1,10 @@
 package collect
 
 import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -105,30 +109,24 @@ func descriptorLimit(text string) (uint64, bool) {
 	return 0, false
 }
 
-// watched is a line of an epoll set's fdinfo (ep_show_fdinfo, fs/eventpoll.c):
-// "tfd: 5 events: 80000019 data: 5 pos:0 ino:2f1c sdev:8", numbers but tfd in hex.
-type watched struct {
-	fd     int
-	events uint32
-	inode  uint64
-}
-
-func parseEpoll(text string) []watched {
-	var list []watched
-	for line := range strings.Lines(text) {
-		rest, ok := strings.CutPrefix(line, "tfd:")
-		if !ok {
+// findWatched finds a file by its inode in an epoll set's fdinfo (ep_show_fdinfo,
+// fs/eventpoll.c), and how it is watched: "tfd: 5 events: 80000019 data: 5 pos:0
+// ino:2f1c sdev:8", numbers but tfd in hex. It reads no further than to the first,
+// as such a set can have 100,000 lines.
+func findWatched(r io.Reader, inode uint32) (events uint32, found bool) {
+	is := fmt.Appendf(nil, " ino:%x ", inode)
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		line := lines.Bytes()
+		if !bytes.HasPrefix(line, []byte("tfd:")) || !bytes.Contains(line, is) {
 			continue
 		}
-		words := strings.Fields(strings.NewReplacer("events:", " ", "data:", " ", "pos:", " ", "ino:", " ", "sdev:", " ").Replace(rest))
-		if len(words) < 5 {
-			continue
+		_, rest, _ := bytes.Cut(line, []byte("events:"))
+		if words := bytes.Fields(rest); len(words) > 0 {
+			n, err := strconv.ParseUint(string(words[0]), 16, 32)
+			return uint32(n), err == nil
 		}
-		events, _ := strconv.ParseUint(words[1], 16, 32)
-		inode, _ := strconv.ParseUint(words[4], 16, 64)
-		list = append(list, watched{int(number(words[0])), uint32(events), inode})
 	}
-	return list
+	return 0, false
 }
 
 // parseKernelStack takes the names of "[<0>] futex_wait+0x1/0x2".

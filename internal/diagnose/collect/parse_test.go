@@ -2,8 +2,10 @@ package collect
 
 import (
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,13 +65,32 @@ func TestParseThreadStat(t *testing.T) {
 	}
 }
 
-func TestParseEpoll(t *testing.T) {
+func TestFindWatched(t *testing.T) {
 	text := "pos:\t0\nflags:\t02\nmnt_id:\t15\n" +
 		"tfd:        5 events: 80002019 data: ffff88  pos:0 ino:2f1c sdev:8\n" +
 		"tfd:       12 events:       19 data:        c  pos:0 ino:e sdev:9\n"
-	want := []watched{{5, 0x80002019, 0x2f1c}, {12, 0x19, 0xe}}
-	if got := parseEpoll(text); !slices.Equal(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
+	for inode, want := range map[uint32]uint32{0x2f1c: 0x80002019, 0xe: 0x19, 0x2f1: 0, 0x1c: 0} {
+		if got, found := findWatched(strings.NewReader(text), inode); got != want || found != (want != 0) {
+			t.Errorf("%x: got %x, %v, want %x", inode, got, found, want)
+		}
+	}
+}
+
+func TestEpollSetIsReadOnce(t *testing.T) {
+	proc := t.TempDir()
+	if err := os.MkdirAll(proc+"/7/fdinfo", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := proc + "/7/fdinfo/4"
+	if err := os.WriteFile(file, []byte("tfd: 5 events: 80000019 data: 5  pos:0 ino:63 sdev:8\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := newCollector(t.Context(), Listener{Inode: 0x63}, Options{}, procFS(proc), cgroupFS(proc))
+	for range 2 {
+		if w, ok := c.resolver.watches(7, 4); !ok || w != (diagnose.Watch{FD: 4, Edge: true}) {
+			t.Errorf("got %+v, %v", w, ok)
+		}
+		_ = os.Remove(file)
 	}
 }
 

@@ -16,6 +16,10 @@ func (p procFS) text(pid int, name string) (string, bool) {
 	return string(b), err == nil
 }
 
+func (p procFS) open(pid int, name string) (*os.File, error) {
+	return os.Open(filepath.Join(string(p), strconv.Itoa(pid), name))
+}
+
 func (p procFS) thread(pid, tid int, name string) (string, bool) {
 	return p.text(pid, "task/"+strconv.Itoa(tid)+"/"+name)
 }

@@ -95,13 +95,17 @@ func trimLine(s string) string {
 	return s
 }
 
-// finish gives the process's part of the evidence.
-func (p *processLooks) finish() diagnose.Process {
+// finish gives the process's part of the evidence. Threads that were not there at
+// the last look have exited, and say nothing of who is to accept.
+func (p *processLooks) finish(lastLook int) diagnose.Process {
 	r := p.result
 	r.ThreadCount = p.count
 	var cpu time.Duration
 	var faults uint64
 	for _, tid := range slices.Sorted(maps.Keys(p.threads)) {
+		if p.threads[tid].look != lastLook {
+			continue
+		}
 		t := p.threads[tid].result(tid)
 		cpu += t.Run.Or(0)
 		faults += t.Faults.Or(0)

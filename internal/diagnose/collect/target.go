@@ -16,7 +16,11 @@ type resolver struct {
 	proc     procFS
 	listener uint32 // inode
 	sockets  *sockets
+	watching map[descriptor]diagnose.Maybe[diagnose.Watch] // what watches found
 }
+
+// descriptor is one of a process.
+type descriptor struct{ pid, fd int }
 
 // target is what a call waits for.
 func (r *resolver) target(pid int, c *call) diagnose.Target {
@@ -105,18 +109,28 @@ const (
 	epollExclusive = 1 << 28
 )
 
-// watches says how an epoll set watches the listener.
+// watches says how an epoll set watches the listener. It asks the kernel once: the
+// server's own calls wait while it writes down a set, which can be large.
 func (r *resolver) watches(pid, fd int) (diagnose.Watch, bool) {
-	text, ok := r.proc.text(pid, "fdinfo/"+strconv.Itoa(fd))
-	if !ok {
-		return diagnose.Watch{}, false
+	d := descriptor{pid, fd}
+	w, asked := r.watching[d]
+	if !asked {
+		w = r.readWatch(d)
+		r.watching[d] = w
 	}
-	for _, w := range parseEpoll(text) {
-		if uint32(w.inode) == r.listener {
-			return diagnose.Watch{FD: fd, Edge: w.events&epollET != 0, Exclusive: w.events&epollExclusive != 0}, true
-		}
+	return w.Get()
+}
+
+func (r *resolver) readWatch(d descriptor) (w diagnose.Maybe[diagnose.Watch]) {
+	f, err := r.proc.open(d.pid, "fdinfo/"+strconv.Itoa(d.fd))
+	if err != nil {
+		return w
 	}
-	return diagnose.Watch{}, false
+	defer f.Close()
+	if events, found := findWatched(f, r.listener); found {
+		w = diagnose.Known(diagnose.Watch{FD: d.fd, Edge: events&epollET != 0, Exclusive: events&epollExclusive != 0})
+	}
+	return w
 }
 
 // mostPolled bounds what is read of another process's memory for a call.

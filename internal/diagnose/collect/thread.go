@@ -15,6 +15,7 @@ type threadLooks struct {
 	sights      map[sightKey]int
 	kernel      map[sightKey][]string
 	seen        int
+	look        int // the number of the last look that found it, from 1 on
 	startTime   uint64
 }
 
@@ -52,6 +53,7 @@ func (c *collector) look(p *processLooks, tid int) bool {
 		t.first = t.last
 	}
 	t.seen++
+	t.look = c.looks + 1
 	key := c.sight(p.pid, tid, stat.state)
 	t.sights[key]++
 	if key.state != "R" && t.kernel[key] == nil && len(t.sights) <= mostSights {
