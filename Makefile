@@ -98,7 +98,7 @@ fuzz: ## Fuzz everything that reads what others wrote, FUZZTIME (20000x) each
 		targets=$$($(GO) test -list '^Fuzz' ./$$package) || exit 1; \
 		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
 			echo "$$package $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$package || exit 1; \
 		done; \
 	done
 
