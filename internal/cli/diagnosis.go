@@ -97,7 +97,7 @@ func evidenceOf(identities *owner.Identities, own uint32) gatherEvidence {
 
 // gatherGrace is for how long after the span evidence may be gathered still:
 // files of a server can be on a host that does not answer, and its memory locked.
-const gatherGrace = 10 * time.Second
+const gatherGrace = 30 * time.Second
 
 // diagnostician diagnoses one listener at a time, beside the session.
 type diagnostician struct {
