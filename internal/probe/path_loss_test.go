@@ -74,6 +74,7 @@ func TestEventsLostInATinyBufferAreCounted(t *testing.T) {
 		sample, err := tr.Sample(true)
 		check(t, err)
 		before := lossesOf(sample)["ring_full"]
+		canaries := must(tr.counts.canary())(t).closeWait
 
 		events := 0
 		count := func(e *event.Event) {
@@ -113,8 +114,11 @@ func TestEventsLostInATinyBufferAreCounted(t *testing.T) {
 				t.Errorf("%d were accepted finished, counted %+v", all, row)
 			}
 		}
-		if lost == 0 || uint64(events)+lost != want {
-			t.Errorf("%d events and %d lost, want %d", events, lost, want)
+		// The canaries of other tracers, which a test of another package may start,
+		// pass every filter, and may be lost too.
+		others := must(tr.counts.canary())(t).closeWait - canaries
+		if told := uint64(events) + lost; lost == 0 || told < want || told > want+others {
+			t.Errorf("%d events and %d lost, want %d, and up to %d of other tracers", events, lost, want, others)
 		}
 		t.Logf("%d events read, %d lost, %v", events, lost, lossesOf(sample))
 
