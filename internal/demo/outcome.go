@@ -83,7 +83,7 @@ func (o *Outcome) with() string {
 func (o *Outcome) advice() string {
 	return "What to do about the real thing: nothing is wrong with how the server closes its sockets. " +
 		"Find out what keeps it from calling accept: " +
-		"while it lasts, look at what its threads wait in (/proc/PID/task/*/wchan) and at their stacks. Then move the slow work off the thread that accepts, " +
+		"while it lasts, acceptwatch diagnose --port PORT looks at its threads and says what they wait for. Then move the slow work off the thread that accepts, " +
 		"or limit it by a timeout; a bigger backlog only makes more clients wait."
 }
 
