@@ -179,7 +179,11 @@ func TestTwentyThousandListenersComeAndGo(t *testing.T) {
 			t.Errorf("%d accepted and %d closed, want %d", accepted, closed, n)
 		}
 		for _, loss := range table.Losses() {
-			if loss.What != "recursion_misses" {
+			switch loss.What {
+			case "recursion_misses":
+			case "addresses_full", "listeners_folded": // each has a port of its own: more than are told apart
+				t.Logf("%d %s", loss.Count, loss.Text)
+			default:
 				t.Errorf("%d %s", loss.Count, loss.Text)
 			}
 		}
