@@ -129,11 +129,11 @@ func TestStoppedWorkerOfReuseportGroup(t *testing.T) {
 // it, and most short waits, are not known there.
 func everyExactMode(t *testing.T, test func(t *testing.T, mode string)) {
 	t.Helper()
-	everyMode(t, func(t *testing.T, mode string) {
+	for _, mode := range modes(t) {
 		if mode != "restricted" {
-			test(t, mode)
+			t.Run(mode, func(t *testing.T) { test(t, mode) })
 		}
-	})
+	}
 }
 
 // startTraced starts a server and a trace of it.
