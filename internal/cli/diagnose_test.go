@@ -192,12 +192,13 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 		}
 		d.begin(suspect{inode: inode}, listener.Row{})
 	}
+	const due = 3*time.Second + gatherGrace
 	begin(7)
-	if now = 13*second - 1; d.done() != nil {
+	if now = int64(due) - 1; d.done() != nil {
 		t.Error("it is given up too early")
 	}
 	now++
-	if e := d.done(); e == nil || e.Inode != 7 || e.Span != 13*time.Second || len(e.Blind) != 1 || !strings.Contains(e.Blind[0], "could not be read within 13s") {
+	if e := d.done(); e == nil || e.Inode != 7 || e.Span != due || len(e.Blind) != 1 || !strings.Contains(e.Blind[0], "could not be read within "+due.String()) {
 		t.Errorf("given up: %+v", e)
 	}
 	begin(8)
@@ -206,7 +207,7 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 	if e := d.done(); e == nil || e.Inode != 8 {
 		t.Errorf("the second one: %+v", e)
 	}
-	if now += 60 * second; d.done() != nil {
+	if now += int64(2 * due); d.done() != nil {
 		t.Error("there is a third one")
 	}
 }
