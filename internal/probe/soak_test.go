@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"testing"
@@ -40,8 +41,7 @@ type holding struct {
 
 func holdings(t *testing.T) holding {
 	t.Helper()
-	runtime.GC()
-	runtime.GC()
+	debug.FreeOSMemory() // what is resident is then what is held
 	h := holding{kernel: kernelObjects(t), goroutines: runtime.NumGoroutine()}
 	h.descriptors = len(must(os.ReadDir("/proc/self/fd"))(t))
 	var pages, resident int
