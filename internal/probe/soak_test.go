@@ -179,11 +179,7 @@ func TestTwentyThousandListenersComeAndGo(t *testing.T) {
 			t.Errorf("%d accepted and %d closed, want %d", accepted, closed, n)
 		}
 		for _, loss := range table.Losses() {
-			switch loss.What {
-			case "recursion_misses":
-			case "addresses_full", "listeners_folded": // each has a port of its own: more than are told apart
-				t.Logf("%d %s", loss.Count, loss.Text)
-			default:
+			if loss.What != "recursion_misses" {
 				t.Errorf("%d %s", loss.Count, loss.Text)
 			}
 		}
