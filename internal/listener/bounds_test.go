@@ -56,8 +56,8 @@ func TestChurnNeedsBoundedMemory(t *testing.T) {
 	}{
 		{"of one address", 1, true, 1, 0},
 		{"of one address, without samples", 1, false, 1, 0},
-		{"each of its own address", n, true, 10_001, n - 10_000},
-		{"each of its own address, without samples", n, false, 10_001 + maxClosing, n - 10_000 - maxClosing},
+		{"each of its own address", n, true, 1<<15 + 1, n - 1<<15},
+		{"each of its own address, without samples", n, false, 1<<15 + 1 + maxClosing, n - 1<<15 - maxClosing},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := tell(t, Options{})

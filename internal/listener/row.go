@@ -23,7 +23,7 @@ type row struct {
 
 	closed uint64 // listeners
 	total  totals // of those closed
-	deaths AtAddress
+	deaths atAddress
 	dead   deadList // dead and still queued
 	// attachDead is how many were dead already when a first walk found them.
 	attachDead uint64
@@ -105,13 +105,20 @@ func (s *totals) add(o *totals) {
 	}
 }
 
-func (a *AtAddress) add(o AtAddress) {
-	a.CloseWait += o.CloseWait
-	a.Reset += o.Reset
-	a.ResetAfterFIN += o.ResetAfterFIN
-	a.Accepted += o.Accepted
-	a.AcceptedDead += o.AcceptedDead
-	a.Enqueued += o.Enqueued
+// atAddress is AtAddress without the address: as many are kept as there are
+// addresses.
+type atAddress struct {
+	closeWait, reset, resetAfterFIN  uint64
+	accepted, acceptedDead, enqueued uint64
+}
+
+func (a *atAddress) add(o atAddress) {
+	a.closeWait += o.closeWait
+	a.reset += o.reset
+	a.resetAfterFIN += o.resetAfterFIN
+	a.accepted += o.accepted
+	a.acceptedDead += o.acceptedDead
+	a.enqueued += o.enqueued
 }
 
 // plain is the key with IPv4 as IPv4: an IPv6 socket holds it v4-mapped.
@@ -196,7 +203,7 @@ func (t *Table) absorb(into, r *row) {
 	into.total.add(&r.total)
 	into.deaths.add(r.deaths)
 	into.attachDead += r.attachDead
-	r.total, r.deaths = totals{}, AtAddress{}
+	r.total, r.deaths = totals{}, atAddress{}
 	if r.inPast != nil {
 		t.past.Remove(r.inPast)
 		r.inPast = nil

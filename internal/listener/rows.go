@@ -194,9 +194,9 @@ func (t *Table) view(r *row) Row {
 	v := Row{
 		Key: r.key, Family: r.family, Time: t.now, Open: len(r.open),
 		Closed:        r.closed + uint64(len(r.closing)),
-		CloseWait:     r.deaths.CloseWait,
-		Reset:         r.deaths.Reset,
-		ResetAfterFIN: r.deaths.ResetAfterFIN,
+		CloseWait:     r.deaths.closeWait,
+		Reset:         r.deaths.reset,
+		ResetAfterFIN: r.deaths.resetAfterFIN,
 		DeadAtAttach:  r.attachDead,
 	}
 	r.total.lent = true
@@ -233,9 +233,9 @@ func (t *Table) view(r *row) Row {
 	}
 	slices.SortFunc(v.Members, worse)
 	v.setTotals(&sum, t.shared)
-	v.Enqueued += r.deaths.Enqueued
-	v.Accepted += r.deaths.Accepted
-	v.AcceptedDead += r.deaths.AcceptedDead
+	v.Enqueued += r.deaths.enqueued
+	v.Accepted += r.deaths.accepted
+	v.AcceptedDead += r.deaths.acceptedDead
 	inCloseWait, inClose := t.dead.count(r, r.walkedAt())
 	v.Unaccepted.settle(v.Depth, inCloseWait, inClose)
 	v.setLost()

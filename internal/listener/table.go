@@ -17,7 +17,8 @@ type Options struct {
 	// or sample.
 	Start int64
 	// MaxRows is how many addresses without an open listener get a row of
-	// their own; the others share one. Default: 10,000.
+	// their own; the others share one. Default: 32,768, which is more than there
+	// are ephemeral ports (net.ipv4.ip_local_port_range) by default.
 	MaxRows int
 	// MaxDead is how many dead connections that are still queued are told
 	// apart. Default: 1<<20.
@@ -72,7 +73,7 @@ func New(opt Options) *Table {
 		opt.StallAfter = time.Second
 	}
 	if opt.MaxRows <= 0 {
-		opt.MaxRows = 10_000
+		opt.MaxRows = 1 << 15
 	}
 	if opt.MaxDead <= 0 {
 		opt.MaxDead = 1 << 20

@@ -17,7 +17,7 @@ const forgetNowhere = int64(time.Minute)
 
 // address is what is known of the deaths at a connection's own end.
 type address struct {
-	counted AtAddress // the most that was counted or told, which is in a row; without Key
+	counted atAddress // the most that was counted or told, which is in a row
 	told    struct {  // by events, and by walks where there was none
 		closeWait, reset, resetAfterFIN uint64
 	}
@@ -90,15 +90,15 @@ func (t *Table) attribute(a AtAddress, at int64) bool {
 		t.addresses[key] = known
 	}
 	had := &known.counted
-	more := AtAddress{
-		CloseWait:     Grown(a.CloseWait, had.CloseWait),
-		Reset:         Grown(a.Reset, had.Reset),
-		ResetAfterFIN: Grown(a.ResetAfterFIN, had.ResetAfterFIN),
-		Accepted:      Grown(a.Accepted, had.Accepted),
-		AcceptedDead:  Grown(a.AcceptedDead, had.AcceptedDead),
-		Enqueued:      Grown(a.Enqueued, had.Enqueued),
+	more := atAddress{
+		closeWait:     Grown(a.CloseWait, had.closeWait),
+		reset:         Grown(a.Reset, had.reset),
+		resetAfterFIN: Grown(a.ResetAfterFIN, had.resetAfterFIN),
+		accepted:      Grown(a.Accepted, had.accepted),
+		acceptedDead:  Grown(a.AcceptedDead, had.acceptedDead),
+		enqueued:      Grown(a.Enqueued, had.enqueued),
 	}
-	if more == (AtAddress{}) {
+	if more == (atAddress{}) {
 		return true
 	}
 	had.add(more)
@@ -113,7 +113,7 @@ func (t *Table) attribute(a AtAddress, at int64) bool {
 	}
 	r.deaths.add(more)
 	// Such an accept may have been seen as an event, which knows when it was.
-	if m := r.only(); m != nil && more.Accepted > 0 && m.lastAccept <= t.sampled {
+	if m := r.only(); m != nil && more.accepted > 0 && m.lastAccept <= t.sampled {
 		m.lastAccept = at
 	}
 	return true

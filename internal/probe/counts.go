@@ -33,6 +33,7 @@ type counts struct {
 	shared       *harvested
 	harvestedAt  time.Time
 	closed       []listener.Counted // taken out, not yet handed over
+	addresses    addressBook
 
 	// buffers of batched reads
 	sockets    []uint64
@@ -54,6 +55,7 @@ func newCounts(coll *ebpf.Collection) counts {
 		waits:       map[uint64]*harvested{},
 		shared:      &harvested{},
 		harvestedAt: time.Now(),
+		addresses:   newAddressBook(coll.Maps[tracingMapAddresses].MaxEntries()),
 		sockets:     make([]uint64, batch),
 		listeners:   make([]tracingListener, batch),
 		keys:        make([]tracingAddress, batch),
@@ -91,7 +93,7 @@ func (c *counts) read(waits bool) (*listener.Sample, error) {
 	}
 	s.Listeners = append(s.Listeners, c.closed...)
 	c.closed = nil
-	if err := c.eachAddress(func(a listener.AtAddress) { s.Addresses = append(s.Addresses, a) }); err != nil {
+	if err := c.readAddresses(s); err != nil {
 		return nil, err
 	}
 	if err := c.addOthers(s, waits); err != nil {
@@ -306,9 +308,9 @@ func (c *counts) canary() (fired, error) {
 	if err != nil {
 		return f, err
 	}
-	err = c.eachAddress(func(a listener.AtAddress) {
-		if isCanary(a.Key.Addr.Addr()) {
-			f.closeWait += a.CloseWait
+	err = c.eachAddress(func(k *tracingAddress, v *tracingAddressCounts) {
+		if isCanary(addrOf(k.Family, k.Addr)) {
+			f.closeWait += v.CloseWait
 		}
 	})
 	if err != nil {

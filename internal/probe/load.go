@@ -138,6 +138,7 @@ func (size *sizes) set(spec *ebpf.CollectionSpec) {
 	spec.Maps[tracingMapHistogramOf].MaxEntries = size.listeners
 	spec.Maps[tracingMapHistograms].MaxEntries = size.histograms
 	spec.Maps[tracingMapFreeHistograms].MaxEntries = size.histograms
+	spec.Maps[tracingMapAddresses].MaxEntries = size.addresses
 }
 
 func specOf(from object) (*ebpf.CollectionSpec, error) {

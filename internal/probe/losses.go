@@ -22,6 +22,7 @@ func (t *Tracer) losses() []listener.Loss {
 		what, text := lossWords(tracingLoss(kind))
 		add(what, text, count)
 	}
+	add("addresses_reopened", "addresses got a listener again just when their entry was given back: a death in that instant is not counted", t.counts.addresses.raced)
 	add("undecoded", "records of the event buffer were not understood", t.undecoded)
 	add("recursion_misses", "runs of a program were skipped because it was interrupted by itself; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.recursionMisses())
 	add("kprobe_misses", "runs of a kprobe were skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.kprobeMisses())

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
-
-	"acceptwatch/internal/listener"
 )
 
 // eachListener calls fn for every listener that has an entry. Entries that
@@ -24,9 +22,9 @@ func (c *counts) eachSocket(fn func(socket uint64, l *tracingListener) error) er
 	})
 }
 
-func (c *counts) eachAddress(fn func(listener.AtAddress)) error {
+func (c *counts) eachAddress(fn func(*tracingAddress, *tracingAddressCounts)) error {
 	return eachBatch(c.coll.Maps[tracingMapAddresses], c.keys, c.atAddress, func(k *tracingAddress, v *tracingAddressCounts) error {
-		fn(addressCounts(k, v))
+		fn(k, v)
 		return nil
 	})
 }

@@ -31,6 +31,9 @@ type Options struct {
 	// there are.
 	Listeners int
 
+	// addresses is how many local addresses get counts of their own; 0: by how
+	// many listeners there are. Tests make it small.
+	addresses int
 	// skip leaves hooks out. Tests use it to show what happens when one is
 	// never called, or its runs are lost.
 	skip func(*hook) bool
@@ -43,6 +46,7 @@ const (
 	defaultListeners  = 4096
 	largestListeners  = 1 << 20
 	defaultHistograms = 1024
+	defaultAddresses  = 8192
 )
 
 // sizes are the numbers of entries of the maps that depend on the host.
@@ -50,7 +54,8 @@ type sizes struct {
 	ring       uint32 // bytes
 	listeners  uint32
 	histograms uint32 // slots, the two reserved ones included
-	walkOnly   bool   // a walk may fill the ring, as nothing else happens meanwhile
+	addresses  uint32
+	walkOnly   bool // a walk may fill the ring, as nothing else happens meanwhile
 }
 
 // chooseSizes makes room for twice the listeners that exist. It is pure.
@@ -70,7 +75,11 @@ func chooseSizes(o *Options, existing, pageSize int) sizes {
 	listeners = min(listeners, largestListeners)
 	histograms := min(max(defaultHistograms, 2*existing), listeners) + int(firstHistogram)
 	histograms = min(histograms, histogramMemory/int(unsafe.Sizeof(tracingHistogram{})))
-	return sizes{ring: uint32(ring), listeners: uint32(listeners), histograms: uint32(histograms)}
+	addresses := o.addresses
+	if addresses == 0 {
+		addresses = min(max(defaultAddresses, 2*existing), mostCounted)
+	}
+	return sizes{ring: uint32(ring), listeners: uint32(listeners), histograms: uint32(histograms), addresses: uint32(addresses)}
 }
 
 // configure writes the options into the constants of the programs.

@@ -146,12 +146,12 @@ func TestChooseSizes(t *testing.T) {
 		existing int
 		want     sizes
 	}{
-		"small host":  {Options{}, 3, sizes{8 << 20, 4096, 1026, false}},
-		"10,000":      {Options{}, 10000, sizes{8 << 20, 20000, 16384, false}},
-		"a million":   {Options{}, 1000000, sizes{8 << 20, 1 << 20, 16384, false}},
-		"tiny ring":   {Options{RingSize: 1}, 0, sizes{4096, 4096, 1026, false}},
-		"odd ring":    {Options{RingSize: 5000}, 0, sizes{8192, 4096, 1026, false}},
-		"few entries": {Options{Listeners: 16}, 0, sizes{8 << 20, 16, 18, false}},
+		"small host":  {Options{}, 3, sizes{8 << 20, 4096, 1026, 8192, false}},
+		"10,000":      {Options{}, 10000, sizes{8 << 20, 20000, 16384, 20000, false}},
+		"a million":   {Options{}, 1000000, sizes{8 << 20, 1 << 20, 16384, 1 << 17, false}},
+		"tiny ring":   {Options{RingSize: 1}, 0, sizes{4096, 4096, 1026, 8192, false}},
+		"odd ring":    {Options{RingSize: 5000}, 0, sizes{8192, 4096, 1026, 8192, false}},
+		"few entries": {Options{Listeners: 16}, 0, sizes{8 << 20, 16, 18, 8192, false}},
 	}
 	for name, c := range cases {
 		if got := chooseSizes(&c.o, c.existing, 4096); got != c.want {

@@ -96,6 +96,7 @@ func (t *Tracer) start() error {
 	t.chooseCarrier()
 	if t.plan.Mode == Restricted {
 		t.sampler = newSampler()
+		t.counts.addresses.off = true
 	}
 	return nil
 }
