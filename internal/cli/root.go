@@ -73,6 +73,7 @@ func newRootCommand(a *app) *cobra.Command {
 	for _, add := range subcommands() {
 		root.AddCommand(add(a))
 	}
+	completeValues(root, newHostCompletion(a))
 	return root
 }
 
@@ -98,6 +99,9 @@ func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Tell more about a command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return commandNames(cmd.Root(), args), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			about, rest, err := root.Find(args)
@@ -107,6 +111,21 @@ func newHelpCommand() *cobra.Command {
 			return about.Help()
 		},
 	}
+}
+
+// commandNames are those of a tree below the one that args name.
+func commandNames(root *cobra.Command, args []string) []cobra.Completion {
+	about, rest, err := root.Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil
+	}
+	var names []cobra.Completion
+	for _, sub := range about.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+		}
+	}
+	return names
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
