@@ -24,15 +24,8 @@ const rootExamples = `  acceptwatch doctor                      what works on th
   acceptwatch trace -o json | jq .        JSON Lines
   acceptwatch record -w night.trace       for later: see trace -r and export`
 
-const rootExits = `
-Exit codes:
-  0  done                      3  not permitted or not supported here
-  1  error                     4  a --fail-on condition was met
-  2  bad usage
-`
-
 // usageTemplate is cobra's, less what says the same twice.
-const usageTemplate = `Usage:
+var usageTemplate = `Usage:
   {{.UseLine}}{{if .HasExample}}
 
 Examples:
@@ -42,7 +35,10 @@ Commands:{{range .Commands}}{{if .IsAvailableCommand}}
   {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
 
 "{{.CommandPath}} COMMAND --help" tells more about a command.
-{{if not .HasParent}}` + rootExits + `{{end}}{{end}}{{if and .HasParent .HasAvailableLocalFlags}}
+{{if not .HasParent}}
+
+Exit codes:
+` + exitList() + `{{end}}{{end}}{{if and .HasParent .HasAvailableLocalFlags}}
 
 Flags:
 {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
@@ -91,6 +87,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newRecordCommand,
 		newSnapshotCommand,
 
+		newManCommand,
 		newVersionCommand,
 	}
 }
