@@ -172,11 +172,11 @@ kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
 
 .PHONY: dist
 dist: dist-needs ## The archives of a release, in bin/dist: static programs for amd64 and arm64, man pages, completions; with checksums
-	.ci/dist bin/dist
+	GO=$(GO) .ci/dist bin/dist
 
 .PHONY: dist-check
 dist-check: dist-needs ## Make them twice from the last commit, in two places, and compare the bytes
-	.ci/dist-check
+	GO=$(GO) .ci/dist-check
 
 .PHONY: clean
 clean: ## Remove what was built here
@@ -202,7 +202,7 @@ unit-needs:
 	@.ci/need zstd=zstd
 
 dist-needs:
-	@.ci/need git=git mandoc=mandoc groff=groff
+	@.ci/need git=git mandoc=mandoc groff=groff-base
 
 browser-needs:
 	@[ -n "$$ACCEPTWATCH_BROWSER" ] || command -v chromium-headless-shell google-chrome >/dev/null || .ci/need chromium=chromium
