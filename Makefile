@@ -46,7 +46,7 @@ demo: build ## See the incident: on this kernel if it can be watched in full, el
 	fi
 
 .PHONY: test
-test: lint generated test-unit test-race fuzz test-browser test-kernels ## Run everything: linters, unit and script tests, fuzzing, a browser, this host, the kernel matrix
+test: lint generated test-unit test-race fuzz test-browser dist-check test-kernels ## Run everything: linters, unit and script tests, fuzzing, a browser, reproducible archives, this host, the kernel matrix
 
 .PHONY: build
 build: ## Build acceptwatch and vmrun into bin/
@@ -79,7 +79,7 @@ lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 	$(GO) vet -tags kernel,kernelbench,vm,browser ./...
 	$(GO) tool staticcheck ./...
 	clang-format-19 --dry-run --Werror $(C_FILES)
-	shellcheck .ci/need .ci/run .ci/flight
+	shellcheck .ci/need .ci/run .ci/flight .ci/dist .ci/dist-check
 
 .PHONY: test-unit
 test-unit: unit-needs ## Unit and script tests; as root also this host's kernel, in every mode that it allows
@@ -170,11 +170,19 @@ kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
 	$(VMRUN) fetch
 	$(VMRUN) list
 
+.PHONY: dist
+dist: dist-needs ## The archives of a release, in bin/dist: static programs for amd64 and arm64, man pages, completions; with checksums
+	GO=$(GO) .ci/dist bin/dist
+
+.PHONY: dist-check
+dist-check: dist-needs ## Make them twice from the last commit, in two places, and compare the bytes
+	GO=$(GO) .ci/dist-check
+
 .PHONY: clean
 clean: ## Remove what was built here
 	rm -rf bin
 
-.PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs
+.PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs dist-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
 		xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
@@ -192,6 +200,9 @@ stall-needs:
 
 unit-needs:
 	@.ci/need zstd=zstd
+
+dist-needs:
+	@.ci/need git=git mandoc=mandoc groff=groff-base
 
 browser-needs:
 	@[ -n "$$ACCEPTWATCH_BROWSER" ] || command -v chromium-headless-shell google-chrome >/dev/null || .ci/need chromium=chromium

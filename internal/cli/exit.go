@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 )
 
-// The exit codes, as the help text lists them.
+// The exit codes.
 const (
 	exitDone        = 0
 	exitError       = 1
@@ -16,6 +17,26 @@ const (
 	exitUnavailable = 3
 	exitFailOn      = 4
 )
+
+// exits are what they mean.
+var exits = []struct {
+	code    int
+	meaning string
+}{
+	{exitDone, "done"},
+	{exitError, "error"},
+	{exitUsage, "bad usage"},
+	{exitUnavailable, "not permitted or not supported here"},
+	{exitFailOn, "a --fail-on condition was met"},
+}
+
+func exitList() string {
+	var b strings.Builder
+	for _, e := range exits {
+		fmt.Fprintf(&b, "  %d  %s\n", e.code, e.meaning)
+	}
+	return b.String()
+}
 
 // usageError is a command line that makes no sense. Its text is one sentence:
 // what is wrong, what that means, what to do.

@@ -49,10 +49,11 @@ func newExportCommand(a *app) *cobra.Command {
 	)
 	t := &o.trace
 	cmd := &cobra.Command{
-		Use:     "export FILE --format FORMAT",
-		Short:   "Write a recording as JSON Lines, CSV, Parquet, a timeline or text",
-		Long:    exportHelp,
-		Example: exportExamples,
+		Use:               "export FILE --format FORMAT",
+		Short:             "Write a recording as JSON Lines, CSV, Parquet, a timeline or text",
+		Long:              exportHelp,
+		Example:           exportExamples,
+		ValidArgsFunction: completeRecording,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return nil

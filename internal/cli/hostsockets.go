@@ -80,11 +80,11 @@ func (e *unseenError) Error() string {
 	switch {
 	case e.namespaces > 0 && e.processes > 0:
 		text = fmt.Sprintf("%s cannot be entered, and those of %s are not known",
-			ui.Plural(e.namespaces, "network namespace"), processes(e.processes))
+			ui.Plural(e.namespaces, "network namespace"), ui.Plural(e.processes, "process"))
 	case e.namespaces > 0:
 		text = ui.Plural(e.namespaces, "network namespace") + " cannot be entered"
 	case e.processes > 0:
-		text = "the network namespaces of " + processes(e.processes) + " are not known"
+		text = "the network namespaces of " + ui.Plural(e.processes, "process") + " are not known"
 	}
 	if text != "" {
 		text += ", so what listens only there is missing (it needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE)"
@@ -105,11 +105,4 @@ func (e *unseenError) Unwrap() []error { return e.others }
 func broken(err error) bool {
 	var unseen *unseenError
 	return err != nil && (!errors.As(err, &unseen) || len(unseen.others) > 0)
-}
-
-func processes(n int) string {
-	if n == 1 {
-		return "1 process"
-	}
-	return ui.Count(n) + " processes"
 }

@@ -41,7 +41,7 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 	}
 	if f.look.Unplaced > 0 {
 		s.losses = append(s.losses, listener.Loss{What: "unplaced", Count: uint64(f.look.Unplaced),
-			Text: "queued connections were listed whose listener was opened or closed meanwhile"})
+			Text: "queued connection[|s] [was|were] listed whose listener was opened or closed meanwhile"})
 	}
 	for _, one := range all {
 		s.queues = append(s.queues, ui.Queue{Listener: one, Look: byKey[one.Key]})

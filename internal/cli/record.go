@@ -340,7 +340,7 @@ func (p *progress) over(f *recordFile) {
 	lost := ""
 	for _, loss := range p.summary.Losses {
 		if loss.Count > 0 {
-			lost += "; lost: " + ui.Count(loss.Count) + " " + loss.Text
+			lost += "; lost: " + loss.String()
 		}
 	}
 	if lost == "" {

@@ -22,6 +22,8 @@ type replayFlags struct{ path, since, until string }
 
 func (f *replayFlags) register(cmd *cobra.Command, usage string) {
 	cmd.Flags().StringVarP(&f.path, "read", "r", "", usage+"; a `file`")
+	// It fails for a flag that does not exist.
+	_ = cmd.RegisterFlagCompletionFunc("read", completeRecordingFlag)
 	f.registerSpan(cmd)
 }
 

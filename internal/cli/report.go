@@ -42,10 +42,11 @@ func newReportCommand(a *app) *cobra.Command {
 		from   replayFlags
 	)
 	cmd := &cobra.Command{
-		Use:     "report FILE",
-		Short:   "Tell what happened in a recording, as text, JSON or a page",
-		Long:    reportHelp,
-		Example: reportExamples,
+		Use:               "report FILE",
+		Short:             "Tell what happened in a recording, as text, JSON or a page",
+		Long:              reportHelp,
+		Example:           reportExamples,
+		ValidArgsFunction: completeRecording,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageErrorf("report takes one FILE, and got %d: name a trace file, or - for standard input", len(args))

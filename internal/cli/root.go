@@ -24,15 +24,8 @@ const rootExamples = `  acceptwatch doctor                      what works on th
   acceptwatch trace -o json | jq .        JSON Lines
   acceptwatch record -w night.trace       for later: see trace -r and export`
 
-const rootExits = `
-Exit codes:
-  0  done                      3  not permitted or not supported here
-  1  error                     4  a --fail-on condition was met
-  2  bad usage
-`
-
 // usageTemplate is cobra's, less what says the same twice.
-const usageTemplate = `Usage:
+var usageTemplate = `Usage:
   {{.UseLine}}{{if .HasExample}}
 
 Examples:
@@ -42,7 +35,10 @@ Commands:{{range .Commands}}{{if .IsAvailableCommand}}
   {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
 
 "{{.CommandPath}} COMMAND --help" tells more about a command.
-{{if not .HasParent}}` + rootExits + `{{end}}{{end}}{{if and .HasParent .HasAvailableLocalFlags}}
+{{if not .HasParent}}
+
+Exit codes:
+` + exitList() + `{{end}}{{end}}{{if and .HasParent .HasAvailableLocalFlags}}
 
 Flags:
 {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
@@ -73,6 +69,7 @@ func newRootCommand(a *app) *cobra.Command {
 	for _, add := range subcommands() {
 		root.AddCommand(add(a))
 	}
+	completeValues(root, newHostCompletion(a))
 	return root
 }
 
@@ -90,6 +87,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newRecordCommand,
 		newSnapshotCommand,
 
+		newManCommand,
 		newVersionCommand,
 	}
 }
@@ -98,6 +96,9 @@ func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Tell more about a command",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return commandNames(cmd.Root(), args), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			about, rest, err := root.Find(args)
@@ -107,6 +108,21 @@ func newHelpCommand() *cobra.Command {
 			return about.Help()
 		},
 	}
+}
+
+// commandNames are those of a tree below the one that args name.
+func commandNames(root *cobra.Command, args []string) []cobra.Completion {
+	about, rest, err := root.Find(args)
+	if err != nil || len(rest) > 0 {
+		return nil
+	}
+	var names []cobra.Completion
+	for _, sub := range about.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+		}
+	}
+	return names
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {

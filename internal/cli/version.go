@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"acceptwatch/internal/probe"
+	"acceptwatch/internal/stacks"
 )
 
 // version is set by a release build: -ldflags "-X acceptwatch/internal/cli.version=v1.2.3".
@@ -16,10 +20,13 @@ var version string
 type build struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit,omitempty"`
-	Time     string `json:"time,omitempty"` // of the commit, RFC 3339
-	Modified bool   `json:"modified,omitempty"`
+	Time     string `json:"time,omitempty"`     // of the commit, RFC 3339
+	Modified *bool  `json:"modified,omitempty"` // since the commit
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
+
+	// Objects are the SHA-256 sums of the files of eBPF programs in it.
+	Objects map[string]string `json:"ebpf_objects,omitempty"`
 }
 
 func newVersionCommand(a *app) *cobra.Command {
@@ -33,9 +40,9 @@ func newVersionCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			info, _ := debug.ReadBuildInfo()
-			b := readBuild(version, info)
+			b := currentBuild()
 			if asJSON {
+				b.Objects = objectSums()
 				return json.NewEncoder(a.Out).Encode(b)
 			}
 			_, err = fmt.Fprintln(a.Out, b)
@@ -46,10 +53,14 @@ func newVersionCommand(a *app) *cobra.Command {
 	return cmd
 }
 
+func currentBuild() build {
+	info, _ := debug.ReadBuildInfo()
+	return readBuild(version, info)
+}
+
 // toolVersion is the version in one word.
 func toolVersion() string {
-	info, _ := debug.ReadBuildInfo()
-	b := readBuild(version, info)
+	b := currentBuild()
 	if b.Commit != "" {
 		return b.Version + "+" + b.Commit[:min(len(b.Commit), 12)]
 	}
@@ -71,7 +82,8 @@ func readBuild(release string, info *debug.BuildInfo) build {
 			case "vcs.time":
 				b.Time = setting.Value
 			case "vcs.modified":
-				b.Modified = setting.Value == "true"
+				modified := setting.Value == "true"
+				b.Modified = &modified
 			}
 		}
 	}
@@ -81,11 +93,21 @@ func readBuild(release string, info *debug.BuildInfo) build {
 	return b
 }
 
+func objectSums() map[string]string {
+	sums := map[string]string{}
+	for _, objects := range []map[string][]byte{probe.Objects(), stacks.Objects()} {
+		for name, object := range objects {
+			sums[name] = fmt.Sprintf("%x", sha256.Sum256(object))
+		}
+	}
+	return sums
+}
+
 func (b build) String() string {
 	text := "acceptwatch " + b.Version
 	if b.Commit != "" {
 		text += ", commit " + b.Commit[:min(len(b.Commit), 12)]
-		if b.Modified {
+		if b.Modified != nil && *b.Modified {
 			text += " with changes"
 		}
 	}

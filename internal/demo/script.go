@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/sockdiag"
 )
 
@@ -240,7 +241,7 @@ func (s *script) drain(ctx context.Context) error {
 	for len(byPort) > 0 {
 		line, err := s.nextAccepted(ctx)
 		if err != nil {
-			return fmt.Errorf("%d connections are still queued: %w", len(byPort), err)
+			return fmt.Errorf("%s still queued: %w", quantity.Of(len(byPort), "[connection is|connections are]"), err)
 		}
 		if c := byPort[line.peerPort]; c != nil {
 			c.Accepted, c.Found = line.at, line.peer

@@ -1,6 +1,10 @@
 package diagnose
 
-import "fmt"
+import (
+	"fmt"
+
+	"acceptwatch/internal/quantity"
+)
 
 func descriptorRules() []Rule {
 	return []Rule{
@@ -26,7 +30,7 @@ func judgeLeak(r *reasoning) *Verdict {
 		Cause: DescriptorLeak, Confidence: High,
 		Summary: fmt.Sprintf("the server does not close its connections: it holds %d whose clients have hung up (CLOSE_WAIT, accepted)", held),
 		Evidence: []string{
-			fmt.Sprintf("%d of %s that it accepted and has open are in CLOSE_WAIT", held, plural(open, "connection")),
+			fmt.Sprintf("%d of %s that it accepted and has open are in CLOSE_WAIT", held, quantity.Plural(open, "connection")),
 			r.queueLine(),
 		},
 		Refute: "the number of CLOSE_WAIT sockets with a process goes down by itself",
@@ -47,7 +51,7 @@ func judgeLeak(r *reasoning) *Verdict {
 }
 
 func descriptorsOf(p *Process, n int) string {
-	text := fmt.Sprintf("%s[%d] has %d descriptors open", p.Comm, p.PID, n)
+	text := fmt.Sprintf("%s[%d] has %s open", p.Comm, p.PID, quantity.Plural(n, "descriptor"))
 	if limit, known := p.DescriptorLimit.Get(); known {
 		text += fmt.Sprintf(", of %d it may have", limit)
 	}
@@ -93,10 +97,10 @@ func judgeDescriptors(r *reasoning) *Verdict {
 	files, known := r.System.Files.Get()
 	if limit, limited := r.System.FileLimit.Get(); known && limited && files >= limit {
 		v.Summary = "the system is out of descriptors"
-		v.Evidence = append(v.Evidence, fmt.Sprintf("%d files are open of %d that may be (fs.file-max)", files, limit))
+		v.Evidence = append(v.Evidence, fmt.Sprintf("%s open of %d that may be (fs.file-max)", quantity.Of(files, "[file is|files are]"), limit))
 		return v
 	}
 	return nil
 }
 
-func times(n uint64) string { return plural(n, "time") }
+func times(n uint64) string { return quantity.Plural(n, "time") }

@@ -3,6 +3,8 @@ package diagnose
 import (
 	"fmt"
 	"time"
+
+	"acceptwatch/internal/quantity"
 )
 
 func resourceRules() []Rule {
@@ -70,7 +72,7 @@ func judgeReclaim(r *reasoning) *Verdict {
 	}
 	for _, d := range r.suspects {
 		if n := d.thread.Faults.Or(0); r.manyFaults(n) {
-			v.Evidence = append(v.Evidence, fmt.Sprintf("%s had %s in %s", d.name(), plural(n, "major page fault"), span(r.Span)))
+			v.Evidence = append(v.Evidence, fmt.Sprintf("%s had %s in %s", d.name(), quantity.Plural(n, "major page fault"), span(r.Span)))
 			if swapped := d.process.Swapped.Or(0); swapped > 0 {
 				found = true
 				v.Evidence = append(v.Evidence, fmt.Sprintf("%d MiB of it are in swap", swapped>>20))

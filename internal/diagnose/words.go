@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"acceptwatch/internal/quantity"
 )
 
 // span writes a time with two or three digits: "820 ms", "12.4 s", "3m20s".
@@ -19,19 +21,12 @@ func span(d time.Duration) string {
 
 func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
-func plural[N int | uint32 | uint64](n N, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 // queueLine says what the queue shows.
 func (r *reasoning) queueLine() string {
 	q := &r.Queue
 	var parts []string
 	if depth, known := q.Depth.Get(); known {
-		text := plural(depth, "connection") + " queued"
+		text := quantity.Plural(depth, "connection") + " queued"
 		if backlog, known := q.Backlog.Get(); known {
 			text = fmt.Sprintf("%d of %d+1 places taken", depth, backlog)
 		}
@@ -126,7 +121,7 @@ func (r *reasoning) lines(doers ...*doer) []string {
 	const most = 4
 	for i, d := range doers {
 		if i == most {
-			return append(list, fmt.Sprintf("and %d more threads like these", len(doers)-most))
+			return append(list, "and "+quantity.Of(len(doers)-most, "more thread[ like this|s like these]"))
 		}
 		list = append(list, d.line(r.Evidence))
 	}

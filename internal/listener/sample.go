@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/quantity"
 )
 
 // Key is the address that a listener is bound to, or that of a connection's
@@ -95,6 +96,9 @@ type AcceptError struct {
 // Loss is a number of things that were not seen or not kept, and what they were.
 type Loss struct {
 	What  string // key for machines, such as "ring_full"
-	Text  string // for people: what was lost and what it means
+	Text  string // for people: what was lost and what it means, for quantity.Agree
 	Count uint64
 }
+
+// String says how many of what were lost: "1 event found the buffer full".
+func (l Loss) String() string { return quantity.Of(l.Count, l.Text) }

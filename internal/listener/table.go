@@ -197,14 +197,14 @@ func (t *Table) purged(e *event.Event, emit func(*event.Event)) {
 func (t *Table) Losses() []Loss {
 	all := append([]Loss(nil), t.losses...)
 	for _, l := range []Loss{
-		{"dead_not_tracked", "dead connections in queues that were too many to tell apart; " +
-			"their accept or a walk may show them again as recovered", t.dead.refused},
-		{"listeners_folded", "addresses of closed listeners that were too many for rows of their own; " +
-			"they are counted together in one row", t.rowsFolded},
-		{"addresses_not_tracked", "local addresses that were too many to follow; " +
-			"deaths at them are in no row", t.addressLost},
-		{"accept_errors_not_tracked", "failed calls of accept() by processes that were too many to follow; " +
-			"they are in no row", t.errorsLost},
+		{"dead_not_tracked", "dead connection[|s] in queues, which were too many to tell apart; " +
+			"[its|their] accept or a walk may show [it|them] again as recovered", t.dead.refused},
+		{"listeners_folded", "address[|es] of closed listeners, which were too many for rows of their own; " +
+			"[it is|they are] counted together in one row", t.rowsFolded},
+		{"addresses_not_tracked", "local address[|es], which were too many to follow; " +
+			"deaths at [it|them] are in no row", t.addressLost},
+		{"accept_errors_not_tracked", "failed call[|s] of accept() by processes that were too many to follow; " +
+			"[it is|they are] in no row", t.errorsLost},
 	} {
 		if l.Count > 0 {
 			all = append(all, l)

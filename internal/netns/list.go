@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"acceptwatch/internal/quantity"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -44,8 +46,8 @@ type DeniedError struct {
 }
 
 func (e *DeniedError) Error() string {
-	return fmt.Sprintf("read network namespaces of %d processes: %v (needs root or CAP_SYS_PTRACE; namespaces that only they are in are missing)",
-		e.Processes, e.Err)
+	return fmt.Sprintf("read network namespaces of %s: %v (needs root or CAP_SYS_PTRACE; namespaces that only %s in are missing)",
+		quantity.Plural(e.Processes, "process"), e.Err, quantity.Agree(e.Processes, "[it is|they are]"))
 }
 
 func (e *DeniedError) Unwrap() error { return e.Err }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,15 @@ type NS struct {
 // String gives the form that the kernel's links have: "net:[4026531840]".
 func (ns NS) String() string {
 	return fmt.Sprintf("net:[%d]", ns.Inode)
+}
+
+// Name is the one that `ip netns` gave it, which Resolve knows; empty: it was
+// found elsewhere.
+func (ns NS) Name() string {
+	if dir, name := filepath.Split(ns.Path); slices.Contains(hostRoots().named, filepath.Clean(dir)) {
+		return name
+	}
+	return ""
 }
 
 // maxPID is the largest value of kernel.pid_max on 64 bit (PID_MAX_LIMIT,

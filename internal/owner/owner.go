@@ -6,7 +6,11 @@
 // to the process that had the pid at that moment.
 package owner
 
-import "fmt"
+import (
+	"fmt"
+
+	"acceptwatch/internal/quantity"
+)
 
 // Process holds a socket.
 type Process struct {
@@ -59,20 +63,13 @@ func (r Report) Complete() bool { return r.Denied == 0 && r.Failed == 0 }
 func (r Report) String() string {
 	var s string
 	if r.Denied > 0 {
-		s = fmt.Sprintf("%s could not be inspected (permission denied: run as root or with CAP_SYS_PTRACE)", count(r.Denied))
+		s = fmt.Sprintf("%s could not be inspected (permission denied: run as root or with CAP_SYS_PTRACE)", quantity.Plural(r.Denied, "process"))
 	}
 	if r.Failed > 0 {
 		if s != "" {
 			s += "; "
 		}
-		s += fmt.Sprintf("%s could not be inspected (%v)", count(r.Failed), r.FirstError)
+		s += fmt.Sprintf("%s could not be inspected (%v)", quantity.Plural(r.Failed, "process"), r.FirstError)
 	}
 	return s
-}
-
-func count(n int) string {
-	if n == 1 {
-		return "1 process"
-	}
-	return fmt.Sprintf("%d processes", n)
 }

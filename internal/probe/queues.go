@@ -104,7 +104,7 @@ func (q *Queues) Look(fn func(*event.Event)) ([]listener.Loss, error) {
 	}
 	if blind := len(q.t.walk.blind); blind > 0 {
 		losses = append(losses, listener.Loss{What: BlindNamespaces, Count: uint64(blind),
-			Text: fmt.Sprintf("network namespaces could not be walked, and what waits there is not listed (%v)", q.t.walk.lastError)})
+			Text: fmt.Sprintf("network namespace[|s] could not be walked, and what waits there is not listed (%v)", q.t.walk.lastError)})
 	}
 	return losses, nil
 }

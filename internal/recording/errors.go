@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+
+	"acceptwatch/internal/quantity"
 )
 
 // ErrNotTrace says that there is nothing of a trace in a file.
@@ -30,7 +32,7 @@ func (e *TornError) Error() string {
 	if e.Tail == 0 {
 		return fmt.Sprintf("trace stops at byte %d without its end: it was cut there, or is still being written", e.Offset)
 	}
-	return fmt.Sprintf("trace is cut short: the last whole frame ends at byte %d, and %d bytes of the next one follow", e.Offset, e.Tail)
+	return fmt.Sprintf("trace is cut short: the last whole frame ends at byte %d, and %s of the next one", e.Offset, quantity.Of(e.Tail, "byte[ follows|s follow]"))
 }
 
 // CorruptError says that a part of a trace is not what was written. Reading
@@ -45,7 +47,7 @@ func (e *CorruptError) Error() string {
 	if e.Length == 0 {
 		return fmt.Sprintf("trace is damaged in the frame at byte %d: %v", e.Offset, e.Err)
 	}
-	return fmt.Sprintf("trace is damaged at byte %d, %d bytes skipped: %v", e.Offset, e.Length, e.Err)
+	return fmt.Sprintf("trace is damaged at byte %d, %s skipped: %v", e.Offset, quantity.Plural(e.Length, "byte"), e.Err)
 }
 
 // Unwrap is what was wrong.

@@ -67,6 +67,14 @@ func newReader(src io.Reader, formats []format) (*Reader, error) {
 	return r, nil
 }
 
+// Begins says whether src begins as a trace does. It reads 44 bytes.
+func Begins(src io.Reader) bool {
+	var first [headSize]byte
+	_, err := io.ReadFull(src, first[:])
+	_, ok := parseHead(first[:])
+	return err == nil && ok
+}
+
 // Header is that of the trace that is being read; nil: it was damaged.
 func (r *Reader) Header() *Header { return r.header }
 

@@ -5,6 +5,7 @@ import (
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/ui"
 )
 
@@ -23,10 +24,10 @@ func (w words) listener(l *Listener) []Finding {
 		add(FoundFailed, w.failure(&l.AcceptErrors[i])+".")
 	}
 	if n := l.DeadAtAttach; n > 0 {
-		add(FoundDead, fmt.Sprintf("%s dead in the queue already when the recording began.", counted(n, "connection was", "connections were")))
+		add(FoundDead, fmt.Sprintf("%s dead in the queue already when the recording began.", quantity.Of(n, "[connection was|connections were]")))
 	}
 	if n := l.Dead(); n > 0 {
-		text := fmt.Sprintf("%s before anyone accepted the connection", counted(n, "client gave up", "clients gave up"))
+		text := fmt.Sprintf("%s before anyone accepted the connection", quantity.Of(n, "[client gave up|clients gave up]"))
 		switch {
 		case l.AcceptedDead >= n:
 			text += "; the server accepted all of them later, dead"
@@ -42,10 +43,10 @@ func (w words) listener(l *Listener) []Finding {
 		add(FoundOverflow, w.overflow(l))
 	}
 	if n := l.Purged; n > 0 {
-		add(FoundPurged, fmt.Sprintf("%s when the listener was closed, and never accepted.", counted(n, "connection was queued", "connections were queued")))
+		add(FoundPurged, fmt.Sprintf("%s when the listener was closed, and never accepted.", quantity.Of(n, "[connection was queued|connections were queued]")))
 	}
 	if n := l.Unaccepted.Dead(); n > 0 {
-		add(FoundQueued, fmt.Sprintf("%s still in the queue at the end.", counted(uint64(n), "dead connection was", "dead connections were")))
+		add(FoundQueued, fmt.Sprintf("%s still in the queue at the end.", quantity.Of(uint64(n), "[dead connection was|dead connections were]")))
 	}
 	if len(l.Held) > 0 {
 		add(FoundHeld, w.held(l))
@@ -66,7 +67,7 @@ const restricted = "restricted"
 
 func (w words) stall(l *Listener, s *Stall) string {
 	text := fmt.Sprintf("Nothing was accepted for %s (%s), with up to %s in a queue of %s + 1 places",
-		ui.Duration(s.Length()), w.span(s.From, s.To), counted(uint64(s.Depth), "connection", "connections"), ui.Count(s.Backlog))
+		ui.Duration(s.Length()), w.span(s.From, s.To), ui.Plural(uint64(s.Depth), "connection"), ui.Count(s.Backlog))
 	switch {
 	case s.Errno != 0:
 		text += "; accept() was called and failed"
@@ -111,11 +112,11 @@ func (w words) failure(f *listener.AcceptFailures) string {
 		where = " in " + Who{PID: f.PID, Comm: f.Comm}.String()
 	}
 	return fmt.Sprintf("accept() failed %s with %s%s, the last time at %s",
-		counted(f.Count, "time", "times"), errnoWords(f.Errno), where, w.clock(f.Last))
+		ui.Plural(f.Count, "time"), errnoWords(f.Errno), where, w.clock(f.Last))
 }
 
 func (w words) overflow(l *Listener) string {
-	text := fmt.Sprintf("%s because the queue was full", counted(l.Overflow(), "attempt to connect was refused", "attempts to connect were refused"))
+	text := fmt.Sprintf("%s because the queue was full", quantity.Of(l.Overflow(), "[attempt to connect was refused|attempts to connect were refused]"))
 	if l.Full > 0 {
 		text += " (for " + ui.Duration(l.Full) + " in all)"
 	}
@@ -137,5 +138,5 @@ func (w words) held(l *Listener) string {
 		was = "was"
 	}
 	return fmt.Sprintf("%s that the server had accepted %s still open%s, though the client had closed: a descriptor leak of the server.",
-		counted(sockets, "connection", "connections"), was, who)
+		ui.Plural(sockets, "connection"), was, who)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/ui"
 )
 
@@ -32,13 +33,13 @@ func (w words) headline(l *Listener) string {
 	}
 	var harm []string
 	if n := l.Dead() + l.DeadAtAttach; n > 0 {
-		harm = append(harm, counted(n, "client gave up", "clients gave up")+" in the queue")
+		harm = append(harm, quantity.Of(n, "[client gave up|clients gave up]")+" in the queue")
 	}
 	if n := l.Overflow(); n > 0 {
-		harm = append(harm, counted(n, "attempt to connect was refused", "attempts to connect were refused"))
+		harm = append(harm, quantity.Of(n, "[attempt to connect was refused|attempts to connect were refused]"))
 	}
 	if n := l.Purged; n > 0 {
-		harm = append(harm, counted(n, "queued connection was closed", "queued connections were closed"))
+		harm = append(harm, quantity.Of(n, "[queued connection was closed|queued connections were closed]"))
 	}
 	if len(harm) > 0 {
 		text += ": " + enumerate(harm)
@@ -64,7 +65,7 @@ func (w words) fine() string {
 	if n == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s accepted %s", counted(n, "listener", "listeners"), counted(accepted, "connection", "connections"))
+	text := fmt.Sprintf("%s accepted %s", ui.Plural(n, "listener"), ui.Plural(accepted, "connection"))
 	if waits.Count() > 0 {
 		text += ", 99 % of them within " + ui.Duration(waits.Quantile(0.99))
 	}
@@ -76,18 +77,18 @@ func (w words) lost() string {
 	var list []string
 	for _, l := range w.r.Losses {
 		if l.Count > 0 {
-			list = append(list, ui.Count(l.Count)+" "+l.Text)
+			list = append(list, l.String())
 		}
 	}
 	f := &w.r.Flaws
 	if f.Damages > 0 {
-		list = append(list, "the file is damaged at "+counted(f.Damages, "place", "places"))
+		list = append(list, "the file is damaged at "+ui.Plural(f.Damages, "place"))
 	}
 	if f.Torn != nil {
 		list = append(list, f.Torn.Error())
 	}
 	if f.Skipped > 0 {
-		list = append(list, counted(f.Skipped, "record is", "records are")+" of a later version of the format, and left out")
+		list = append(list, quantity.Of(f.Skipped, "[record is|records are]")+" of a later version of the format, and left out")
 	}
 	if len(list) == 0 {
 		return ""

@@ -89,7 +89,7 @@ func newPage(r *Report, zone *time.Location) (*page, error) {
 		p.Title += " on " + host
 	}
 	p.Subtitle = fmt.Sprintf("%s – %s, %s · %s · %s", from.Format("2 January 2006, 15:04:05"), r.At(r.End).In(zone).Format("15:04:05 MST"),
-		ui.Duration(r.Length()), counted(len(r.Listeners), "listener", "listeners"), counted(r.Events, "event", "events"))
+		ui.Duration(r.Length()), ui.Plural(len(r.Listeners), "listener"), ui.Plural(r.Events, "event"))
 	for _, f := range p.Verdict.Findings {
 		if n := len(p.Groups); n == 0 || p.Groups[n-1].Name != f.Listener {
 			p.Groups = append(p.Groups, findingGroup{Name: f.Listener})
@@ -123,7 +123,7 @@ func (p *page) tiles(r *Report) {
 		{ui.Count(s.Dead), "gave up", "clients, before accept", s.Dead > 0},
 		{ui.Count(s.Overflow), "refused", "attempts, the queue was full", s.Overflow > 0},
 		{ui.Count(s.Failed), "failed", "calls of accept()", s.Failed > 0},
-		{ui.Duration(s.Stalled), "stalled", counted(r.StallCount, "time", "times") + " nobody accepted", s.Stalled > 0},
+		{ui.Duration(s.Stalled), "stalled", ui.Plural(r.StallCount, "time") + " nobody accepted", s.Stalled > 0},
 		{ui.Duration(longest), "longest wait", "until accept", false},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/ui"
 )
 
@@ -35,18 +36,18 @@ func (p *page) about(w words) {
 		add("Note", note)
 	}
 	for _, l := range r.Losses {
-		p.Losses = append(p.Losses, ui.Count(l.Count)+" "+ui.Clean(l.Text))
+		p.Losses = append(p.Losses, ui.Clean(l.String()))
 	}
 	for _, d := range r.Flaws.Damage {
 		p.Losses = append(p.Losses, d.Error())
 	}
 	if more := r.Flaws.Damages - uint64(len(r.Flaws.Damage)); more > 0 {
-		p.Losses = append(p.Losses, counted(more, "more damaged place", "more damaged places"))
+		p.Losses = append(p.Losses, ui.Plural(more, "more damaged place"))
 	}
 	if t := r.Flaws.Torn; t != nil {
 		p.Losses = append(p.Losses, t.Error())
 	}
 	if n := r.Flaws.Skipped; n > 0 {
-		p.Losses = append(p.Losses, counted(n, "record is", "records are")+" of a later version of the format, and left out")
+		p.Losses = append(p.Losses, quantity.Of(n, "[record is|records are]")+" of a later version of the format, and left out")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/ui"
 )
 
@@ -78,7 +79,7 @@ func (p *page) tables(w words) {
 			number(s.Overflow), w.at(s.Key), why, ending(s)})
 	}
 	if more := r.StallCount - uint64(len(p.Stalls)); more > 0 {
-		p.StallNote = counted(more, "shorter stall is", "shorter stalls are") + " left out."
+		p.StallNote = quantity.Of(more, "[shorter stall is|shorter stalls are]") + " left out."
 	}
 	view := make(map[string]int, len(p.Views))
 	for i, name := range p.Views {
@@ -111,7 +112,7 @@ func (p *page) tables(w words) {
 	}
 	p.Failures = p.Failures[:min(len(p.Failures), mostPageStalls)]
 	if more := len(r.Listeners) - len(p.Listeners); more > 0 {
-		p.ListenerNote = counted(more, "listener with less trouble is", "listeners with less trouble are") + " left out."
+		p.ListenerNote = quantity.Of(more, "[listener with less trouble is|listeners with less trouble are]") + " left out."
 	}
 	for i := range r.Longest {
 		x := &r.Longest[i]

@@ -110,7 +110,7 @@ func (c *collector) finish() *Report {
 	r.Losses = append(c.base.LossesSince(c.table.Losses()), c.lost...)
 	if c.crowded > 0 {
 		r.Losses = append(r.Losses, listener.Loss{What: "not_in_timelines", Count: c.crowded,
-			Text: "events of listeners that are not known, or were too many for a timeline of their own; they are in that of all"})
+			Text: "event[|s] of listeners that are not known, or were too many for a timeline of their own; [it is|they are] in that of all"})
 	}
 	r.sort()
 	r.Stalls = r.Stalls[:min(len(r.Stalls), mostStalls)]

@@ -48,13 +48,6 @@ func (w words) at(key listener.Key) string {
 
 func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
-func counted[N int | uint64](n N, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return ui.Count(n) + " " + many
-}
-
 // String is "gunicorn[4711/4712]".
 func (w Who) String() string {
 	switch {

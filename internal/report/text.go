@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/ui"
 )
 
@@ -57,7 +58,7 @@ func (t *text) title() {
 	}
 	t.wrap("", faint, fmt.Sprintf("%s: %s – %s, %s in mode %s, %s, %s",
 		name, from.Format("2006-01-02 15:04:05 MST"), to.Format(time.TimeOnly), ui.Duration(r.Length()), ui.Clean(r.Header.Mode),
-		counted(len(r.Listeners), "listener", "listeners"), counted(r.Events, "event", "events")))
+		ui.Plural(len(r.Listeners), "listener"), ui.Plural(r.Events, "event")))
 	for _, limit := range r.Header.Limits {
 		t.wrap("limit: ", "", ui.Clean(limit))
 	}
@@ -106,7 +107,7 @@ func (t *text) stalls() {
 		t.row(stallColumns(), t.clock(s.From), t.clock(s.To), ui.Duration(s.Length()), t.at(s.Key),
 			ui.Count(s.Depth), ui.Count(s.Dead), ui.Count(s.Overflow), why)
 	}
-	t.rest(t.r.StallCount, "stall", "stalls")
+	t.rest(t.r.StallCount, "stall")
 }
 
 // diagnoses tell why nobody accepted.
@@ -132,7 +133,7 @@ func (t *text) diagnoses() {
 		}
 	}
 	if more := len(all) - min(len(all), t.opt.Most); more > 0 {
-		t.b.WriteString("  and " + counted(more, "more diagnosis", "more diagnoses") + "\n")
+		t.b.WriteString("  and " + quantity.Of(more, "[more diagnosis|more diagnoses]") + "\n")
 	}
 }
 
@@ -163,7 +164,7 @@ func (t *text) summary(out io.Writer) error {
 	s.Notes = append(s.Notes, r.Notes...)
 	for i := range r.Listeners {
 		if i == 2*t.opt.Most {
-			s.Notes = append(s.Notes, counted(len(r.Listeners)-i, "more listener is", "more listeners are")+" in -o json and --html")
+			s.Notes = append(s.Notes, quantity.Of(len(r.Listeners)-i, "[more listener is|more listeners are]")+" in -o json and --html")
 			break
 		}
 		s.Listeners = append(s.Listeners, r.Listeners[i].Listener)

@@ -3,6 +3,8 @@ package report
 import (
 	"strings"
 	"unicode/utf8"
+
+	"acceptwatch/internal/ui"
 )
 
 // text collects the lines.
@@ -53,9 +55,9 @@ func (t *text) style2(sgr, s string) string {
 	return t.style(sgr, s)
 }
 
-func (t *text) rest(all uint64, one, many string) {
+func (t *text) rest(all uint64, noun string) {
 	if more := all - min(all, uint64(t.opt.Most)); more > 0 {
-		t.b.WriteString("  and " + counted(more, "shorter "+one, "shorter "+many) + "\n")
+		t.b.WriteString("  and " + ui.Plural(more, "shorter "+noun) + "\n")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/ui"
 )
 
@@ -29,7 +30,7 @@ func (t *text) patience() {
 		t.wrap("  ", "", capital(text))
 	}
 	if p.Late > 0 {
-		t.wrap("  ", "", counted(p.Late, "more client was", "more clients were")+" noticed late, so that nobody knows how long they waited.")
+		t.wrap("  ", "", quantity.Of(p.Late, "[more client was|more clients were]")+" noticed late, so that nobody knows how long they waited.")
 	}
 }
 

@@ -63,7 +63,7 @@ func (r *Report) Verdict(zone *time.Location) Verdict {
 		v.Findings = append(v.Findings, found...)
 	}
 	if more > 0 {
-		v.Findings = append(v.Findings, Finding{FoundMore, "", fmt.Sprintf("%s had trouble, too.", counted(more, "more listener", "more listeners"))})
+		v.Findings = append(v.Findings, Finding{FoundMore, "", fmt.Sprintf("%s had trouble, too.", ui.Plural(more, "more listener"))})
 	}
 	for i := range r.AcceptErrors {
 		f := &r.AcceptErrors[i]
@@ -78,7 +78,7 @@ func (r *Report) Verdict(zone *time.Location) Verdict {
 	fine := w.fine()
 	switch {
 	case v.Headline == "" && fine == "":
-		v.Headline = "Nothing happened at " + counted(len(r.Listeners), "listener", "listeners") + " in " + ui.Duration(r.Length()) + "."
+		v.Headline = "Nothing happened at " + ui.Plural(len(r.Listeners), "listener") + " in " + ui.Duration(r.Length()) + "."
 	case v.Headline == "":
 		v.Headline = "Nothing went wrong in " + ui.Duration(r.Length()) + ": " + fine
 	case fine != "":

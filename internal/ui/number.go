@@ -3,6 +3,8 @@ package ui
 import (
 	"strconv"
 	"time"
+
+	"acceptwatch/internal/quantity"
 )
 
 // Duration writes d with three significant digits and a unit: "812 µs",
@@ -71,23 +73,7 @@ func appendPair(b []byte, first int64, firstUnit byte, second int64, secondUnit 
 }
 
 // Count writes n with separators: "12,431".
-func Count[N uint16 | uint32 | uint64 | int | int64](n N) string {
-	digits := strconv.FormatInt(int64(n), 10)
-	var b []byte
-	for i, digit := range []byte(digits) {
-		if i > 0 && (len(digits)-i)%3 == 0 && digits[i-1] != '-' {
-			b = append(b, ',')
-		}
-		b = append(b, digit)
-	}
-	return string(b)
-}
+func Count[N quantity.Integer](n N) string { return quantity.Count(n) }
 
-// Plural writes a count and its noun: "1 event", "12,431 events". The plural
-// adds an s.
-func Plural[N uint16 | uint32 | uint64 | int | int64](n N, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return Count(n) + " " + noun + "s"
-}
+// Plural writes a count and its noun: "1 event", "12,431 events".
+func Plural[N quantity.Integer](n N, noun string) string { return quantity.Plural(n, noun) }

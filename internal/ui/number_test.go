@@ -38,16 +38,3 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
-
-func TestCount(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0", 12: "12", 999: "999", 1000: "1,000", 12431: "12,431", 1234567: "1,234,567", -1000: "-1,000", -100: "-100",
-	} {
-		if got := Count(n); got != want {
-			t.Errorf("Count(%d) = %q, want %q", n, got, want)
-		}
-	}
-	if got := Plural(1, "event") + " " + Plural(0, "event") + " " + Plural(2000, "event"); got != "1 event 0 events 2,000 events" {
-		t.Error(got)
-	}
-}

@@ -65,7 +65,7 @@ func (p *Printer) Snapshot(s *Snapshot) {
 		p.print(slow, "", "note: "+note)
 	}
 	for _, loss := range s.Losses {
-		p.print(slow, "", "lost: "+Count(loss.Count)+" "+loss.Text)
+		p.print(slow, "", "lost: "+loss.String())
 	}
 	p.print(faint, "", Plural(len(s.Queues), "listener")+" looked at in "+Duration(s.Took))
 }

@@ -268,7 +268,7 @@ func (p *Printer) losses(all []listener.Loss) {
 		if loss.Count == 0 {
 			continue
 		}
-		text += "; " + Count(loss.Count) + " " + loss.Text
+		text += "; " + loss.String()
 	}
 	if text == "" {
 		p.print(faint, "", "0 events lost")

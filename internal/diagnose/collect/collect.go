@@ -21,6 +21,7 @@ import (
 
 	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/owner"
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/stacks"
 )
 
@@ -221,9 +222,9 @@ func (c *collector) blind(e *diagnose.Evidence, holders int, queueErr error) {
 		threads += max(0, p.count-len(p.threads))
 	}
 	if denied > 0 || c.refused > 0 {
-		say("the system calls or descriptors of %d processes may not be read: run as root or with CAP_SYS_PTRACE", max(denied, 1))
+		say("the system calls or descriptors of %s may not be read: run as root or with CAP_SYS_PTRACE", quantity.Plural(max(denied, 1), "process"))
 	}
 	if threads > 0 {
-		say("%d more threads were not looked at: the limit is %d", threads, c.opt.MaxThreads)
+		say("%s not looked at: the limit is %d", quantity.Of(threads, "more thread[ was|s were]"), c.opt.MaxThreads)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/diagnose"
+	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/stacks"
 	"acceptwatch/internal/symbol"
 )
@@ -87,7 +88,7 @@ func (c *collector) addStacks(ctx context.Context, s *stacks.Sampler, e *diagnos
 func unseen(p *stacks.Profile) []string {
 	var list []string
 	if n := p.Lost.Samples + p.Lost.Stacks; n > 0 {
-		list = append(list, fmt.Sprintf("%d stacks found no room: the most frequent function may be another one", n))
+		list = append(list, quantity.Plural(n, "stack")+" found no room: the most frequent function may be another one")
 	}
 	if len(p.Unnamed) > 0 {
 		text := "some functions are not named: " + strings.ReplaceAll(p.Unnamed[0], "\n", "; ")

@@ -46,6 +46,12 @@ PLACE read_here(void)
 	turns++;
 }
 
+PLACE reads_here(void)
+{
+	while (!never)
+		read_here();
+}
+
 PLACE futex_here(void)
 {
 	call(SYS_futex, (long)&word, 0 /* FUTEX_WAIT */, 0, 0);
@@ -73,6 +79,8 @@ PLACE go(const char *where)
 		busy_here();
 	else if (!strcmp(where, "read"))
 		read_here();
+	else if (!strcmp(where, "reads"))
+		reads_here();
 	else if (!strcmp(where, "futex"))
 		futex_here();
 	else if (!strcmp(where, "sleep"))
