@@ -184,7 +184,7 @@ func (l *live) recovered() {
 	}
 	e.Blind = append(slices.Clone(l.src.Limits()), e.Blind...)
 	if row, ok := memberRow(l.table.Rows(), l.ill); ok {
-		addEvents(e, &l.doctor.before, &row, l.lastAccepts[row.ID], l.doctor.mode)
+		addEvents(e, &l.doctor.before, &row, l.lastAccepts.of(row.ID), l.doctor.mode)
 	}
 	l.diagnosed(e)
 }
