@@ -47,12 +47,12 @@ func ReadResults(r io.Reader) (*Results, error) {
 func (r *Results) WritePage(w io.Writer, head string) error {
 	var b strings.Builder
 	b.WriteString(head)
-	b.WriteString("\n## Exponents\n\n| cost | unit | grows with | from | to | exponent | |\n| --- | --- | --- | ---: | ---: | ---: | --- |\n")
+	b.WriteString("\n## Exponents\n\n| cost | unit | grows with | from | to | exponent | at the end | |\n| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n")
 	for i := range r.Series {
 		s := &r.Series[i]
 		first, last := s.Points[0], s.Points[len(s.Points)-1]
-		fmt.Fprintf(&b, "| %s | %s | %s | %s: %s | %s: %s | %s | %s |\n", s.Cost, s.Unit, s.By,
-			number(first.Size), number(first.Cost), number(last.Size), number(last.Cost), exponent(s.Exponent()), s.verdict())
+		fmt.Fprintf(&b, "| %s | %s | %s | %s: %s | %s: %s | %s | %s | %s |\n", s.Cost, s.Unit, s.By,
+			Number(first.Size), Number(first.Cost), Number(last.Size), Number(last.Cost), exponent(s.Exponent()), exponent(s.ExponentAtEnd()), s.verdict())
 	}
 	b.WriteString("\n## Points\n")
 	where := ""
@@ -65,8 +65,8 @@ func (r *Results) WritePage(w io.Writer, head string) error {
 		fmt.Fprintf(&b, "\n%s, %s, by %s:\n\n", s.Cost, s.Unit, s.By)
 		sizes, costs := "|", "|"
 		for _, p := range s.Points {
-			sizes += " " + number(p.Size) + " |"
-			costs += " " + number(p.Cost) + " |"
+			sizes += " " + Number(p.Size) + " |"
+			costs += " " + Number(p.Cost) + " |"
 		}
 		b.WriteString(sizes + "\n|" + strings.Repeat(" ---: |", len(s.Points)) + "\n" + costs + "\n")
 	}
@@ -98,8 +98,8 @@ func exponent(e float64) string {
 	return strconv.FormatFloat(e, 'f', 2, 64)
 }
 
-// number writes three significant digits, and thousands apart.
-func number(n float64) string {
+// Number writes three significant digits, and thousands apart.
+func Number(n float64) string {
 	switch {
 	case n == 0:
 		return "0"

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"os"
 	"testing"
@@ -18,11 +19,16 @@ import (
 // as it is told to, by a system call and for no connection.
 type producer struct {
 	program *ebpf.Program
-	state   *ebpf.Map // an event, and how many found the ring full
+	state   *ebpf.Map // an event, and two counts: made, and found the ring full
 	ring    *ebpf.Map
 }
 
-const lostAt = event.Size // of state
+// Offsets in state.
+const (
+	madeAt    = event.Size
+	lostAt    = event.Size + 8
+	stateSize = event.Size + 16
+)
 
 // newProducer needs what attaching needs, and no kind of attaching.
 func newProducer(t testing.TB, ringSize int) *producer {
@@ -31,13 +37,13 @@ func newProducer(t testing.TB, ringSize int) *producer {
 		t.Skip("eBPF needs root")
 	}
 	ring := must(ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: uint32(ringSize)}))(t)
-	state := must(ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: event.Size + 8, MaxEntries: 1}))(t)
+	state := must(ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: stateSize, MaxEntries: 1}))(t)
 	t.Cleanup(func() { ring.Close(); state.Close() })
 	e := event.Event{
 		Kind: event.Accepted, ListenerID: 1, NetNS: 4026531840, Backlog: 4096, Family: unix.AF_INET, State: event.Established, PID: 100, TID: 101,
 		Local: netip.MustParseAddrPort("10.0.0.1:8000"), Peer: netip.MustParseAddrPort("10.0.0.2:40000"), Comm: event.Comm{'n', 'g', 'i', 'n', 'x'},
 	}
-	check(t, state.Put(uint32(0), append(event.Append(nil, &e), make([]byte, 8)...)))
+	check(t, state.Put(uint32(0), append(event.Append(nil, &e), make([]byte, stateSize-event.Size)...)))
 	program := must(ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.SchedCLS, License: "Dual MIT/GPL",
 		Instructions: asm.Instructions{
@@ -51,6 +57,8 @@ func newProducer(t testing.TB, ringSize int) *producer {
 			asm.StoreMem(asm.R7, 0, asm.R0, asm.DWord),
 			asm.Div.Imm(asm.R0, 1000), asm.Sub.Imm(asm.R0, 100),
 			asm.StoreMem(asm.R7, 8, asm.R0, asm.DWord),
+			asm.LoadMem(asm.R1, asm.R7, madeAt, asm.DWord), asm.Add.Imm(asm.R1, 1),
+			asm.StoreMem(asm.R7, madeAt, asm.R1, asm.DWord),
 			asm.LoadMem(asm.R1, asm.R7, 66, asm.Half), asm.Add.Imm(asm.R1, 1), // another port
 			asm.StoreMem(asm.R7, 66, asm.R1, asm.Half),
 			asm.LoadMapPtr(asm.R1, ring.FD()),
@@ -67,7 +75,8 @@ func newProducer(t testing.TB, ringSize int) *producer {
 	return &producer{program, state, ring}
 }
 
-// make makes n events as fast as one processor can.
+// make makes n events as fast as one processor can, or a few more: the kernel
+// begins again after a signal.
 func (p *producer) make(t testing.TB, n int) {
 	t.Helper()
 	if n == 0 {
@@ -76,16 +85,12 @@ func (p *producer) make(t testing.TB, n int) {
 	must(p.program.Run(&ebpf.RunOptions{Data: make([]byte, 64), Repeat: uint32(n)}))(t)
 }
 
-// lost is how many events found the ring full so far.
-func (p *producer) lost(t testing.TB) uint64 {
+// counts are how many events were made so far, and how many found the ring full.
+func (p *producer) counts(t testing.TB) (made, lost uint64) {
 	t.Helper()
-	var value [event.Size + 8]byte
+	var value [stateSize]byte
 	check(t, p.state.Lookup(uint32(0), &value))
-	var n uint64
-	for i := 7; i >= 0; i-- {
-		n = n<<8 | uint64(value[lostAt+i])
-	}
-	return n
+	return binary.LittleEndian.Uint64(value[madeAt:]), binary.LittleEndian.Uint64(value[lostAt:])
 }
 
 // reader is a tracer of which only the ring is there.
@@ -111,7 +116,7 @@ func BenchmarkDrain(b *testing.B) {
 		b.StartTimer()
 		check(b, tr.drain(func(*event.Event) { seen++ }))
 	}
-	if lost := p.lost(b); lost > 0 {
+	if _, lost := p.counts(b); lost > 0 {
 		b.Fatalf("%d events were lost", lost)
 	}
 }
@@ -131,4 +136,33 @@ func BenchmarkOpen(b *testing.B) {
 		check(b, tr.Close())
 	}
 	b.ReportMetric(float64(attached.Milliseconds())/float64(b.N), "ms-to-attached")
+}
+
+// BenchmarkWalk looks into all queues of the host, and BenchmarkSample at all
+// counts, as the restricted mode does ten times a second, and every mode each
+// 5 s and five times a second.
+func BenchmarkWalk(b *testing.B) {
+	tr := benchTracer(b)
+	for b.Loop() {
+		check(b, tr.Walk())
+		check(b, tr.drain(func(*event.Event) {}))
+	}
+}
+
+func BenchmarkSample(b *testing.B) {
+	tr := benchTracer(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		must(tr.Sample(false))(b)
+	}
+}
+
+func benchTracer(b *testing.B) *Tracer {
+	b.Helper()
+	if os.Geteuid() != 0 {
+		b.Skip("attaching needs root")
+	}
+	tr := must(Open(Options{Mode: Restricted}))(b)
+	b.Cleanup(func() { check(b, tr.Close()) })
+	return tr
 }

@@ -25,7 +25,7 @@ func main() {
 	steep := 0
 	for i := range results.Series {
 		if s := &results.Series[i]; s.TooSteep() {
-			fmt.Fprintf(os.Stderr, "growthpage: %s grows by %s with exponent %.2f\n", s.Cost, s.By, s.Exponent())
+			fmt.Fprintf(os.Stderr, "growthpage: %s grows by %s with exponent %.2f\n", s.Cost, s.By, s.ExponentAtEnd())
 			steep++
 		}
 	}
