@@ -217,7 +217,7 @@ func (a *app) examine(ctx context.Context, o *diagnoseOptions, src source, why s
 	for i, e := range all {
 		e.Blind = append(slices.Clone(src.Limits()), e.Blind...)
 		if row, ok := memberRow(rows, suspects[i].inode); ok {
-			addEvents(e, &doctors[i].before, &row, l.lastAccepts[row.ID], mode)
+			addEvents(e, &doctors[i].before, &row, l.lastAccepts.of(row.ID), mode)
 		}
 	}
 	return all, nil

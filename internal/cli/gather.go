@@ -23,7 +23,7 @@ type gatherer struct {
 	host   host
 	filter *filter.Filter
 
-	known   map[uint32][]owner.Process // by inode, also of sockets closed since
+	known   map[uint32][]owner.Process // by inode, also of sockets closed since, as long as a row names them
 	report  owner.Report
 	missing []error
 	open    []recording.Held // accepted, in CLOSE_WAIT and still open
@@ -46,11 +46,33 @@ func (g *gatherer) take(o *recording.Owners) {
 		g.report = reportOf(o.Scan)
 	}
 	for _, text := range o.Missing {
-		g.missing = append(g.missing, errors.New(text))
+		if !slices.ContainsFunc(g.missing, func(err error) bool { return err.Error() == text }) {
+			g.missing = append(g.missing, errors.New(text))
+		}
 	}
 	if o.HeldKnown {
 		g.open, g.looked = o.Held, true
 	}
+}
+
+// spareKnown is of how many sockets that are in no row the holders are kept.
+const spareKnown = 1 << 12
+
+// forget drops who held sockets that are in no row any more, once these are
+// many: listeners come and go.
+func (g *gatherer) forget(rows []listener.Row) {
+	if len(g.known) <= 2*len(rows)+spareKnown {
+		return
+	}
+	kept := make(map[uint32][]owner.Process, len(rows))
+	for i := range rows {
+		for _, inode := range inodesOf(&rows[i]) {
+			if all, known := g.known[inode]; known {
+				kept[inode] = all
+			}
+		}
+	}
+	g.known = kept
 }
 
 // selects says whether the filter selects a row, as far as its place tells.

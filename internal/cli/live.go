@@ -47,6 +47,7 @@ type live struct {
 
 	part   int             // of the recording
 	asked  map[uint32]bool // inodes whose holders were looked for
+	met    uint64          // of the table, when they were
 	warned map[string]bool
 }
 
@@ -184,7 +185,7 @@ func (l *live) recovered() {
 	}
 	e.Blind = append(slices.Clone(l.src.Limits()), e.Blind...)
 	if row, ok := memberRow(l.table.Rows(), l.ill); ok {
-		addEvents(e, &l.doctor.before, &row, l.lastAccepts[row.ID], l.doctor.mode)
+		addEvents(e, &l.doctor.before, &row, l.lastAccepts.of(row.ID), l.doctor.mode)
 	}
 	l.diagnosed(e)
 }
@@ -255,12 +256,18 @@ func (l *live) meet() {
 	if len(l.asked) > mostAsked {
 		clear(l.asked)
 	}
+	if l.met == l.table.Met() {
+		return
+	}
+	l.met = l.table.Met()
+	rows := l.hosts.rowsOf(l.table.Rows())
+	l.hosts.forget(rows)
 	inodes := make(map[uint32]struct{})
-	for _, row := range l.hosts.rowsOf(l.table.Rows()) {
-		if row.Open == 0 {
+	for i := range rows {
+		if rows[i].Open == 0 {
 			continue
 		}
-		for _, inode := range inodesOf(&row) {
+		for _, inode := range inodesOf(&rows[i]) {
 			if _, known := l.hosts.known[inode]; !known && !l.asked[inode] {
 				l.asked[inode] = true
 				inodes[inode] = struct{}{}

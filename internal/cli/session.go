@@ -19,7 +19,7 @@ const gatherTimeout = 5 * time.Second
 // view shows a trace. Its methods are called from one goroutine.
 type view interface {
 	begin(*ui.Header)
-	line(*ui.Line)
+	line(*ui.Line)                   // valid until it returns
 	tick()                           // called about ten times a second
 	end(s *ui.Summary, at time.Time) // of the trace, by the wall clock
 	flush() error
@@ -49,13 +49,14 @@ type session struct {
 	about about
 
 	start       int64 // ns, CLOCK_MONOTONIC
-	lastAccepts map[uint64]ui.LastAccept
+	lastAccepts acceptors
 	began       bool
 	muted       bool               // nothing is shown yet, nor kept
 	stalled     func(*event.Event) // if not nil, called when a stall begins
 	base        *listener.Baseline // counts begin there; nil: at the start
 	early       []event.Event      // what happened before the header was printed
 	queued      oldest             // what the queues hold, until the header is printed
+	line        ui.Line            // scratch of show
 }
 
 // about is what a source says of itself.
@@ -70,9 +71,8 @@ type about struct {
 func newSession(a *app, what about, o *traceOptions, v view, clock *wallClock, h host, start int64) *session {
 	return &session{
 		app: a, about: what, opt: o, view: v, clock: clock, start: start,
-		table:       listener.New(listener.Options{StallAfter: o.stallAfter, Start: start}),
-		hosts:       &gatherer{host: h, filter: &o.filter},
-		lastAccepts: make(map[uint64]ui.LastAccept),
+		table: listener.New(listener.Options{StallAfter: o.stallAfter, Start: start}),
+		hosts: &gatherer{host: h, filter: &o.filter},
 	}
 }
 
@@ -112,6 +112,11 @@ func (s *session) took(c recording.Clock) {
 func (s *session) update(sample *listener.Sample, waits bool) {
 	s.tape.sample(sample, waits)
 	s.table.Update(sample, s.emit)
+	for i := range sample.Listeners {
+		if c := &sample.Listeners[i]; c.Closed { // the event may have been lost
+			s.lastAccepts.forget(c.ID)
+		}
+	}
 	if v, ok := s.view.(rowsView); ok && s.began {
 		v.rows(s.hosts.rowsOf(s.rows()))
 	}
@@ -154,9 +159,9 @@ func (s *session) apply(e *event.Event) {
 	switch {
 	case e.ListenerID == 0:
 	case e.Kind == event.Accepted:
-		s.lastAccepts[e.ListenerID] = ui.LastAccept{Time: e.Time, PID: e.PID, TID: e.TID, Comm: e.Comm}
+		s.lastAccepts.saw(e)
 	case e.Kind == event.ListenerClosed:
-		delete(s.lastAccepts, e.ListenerID)
+		s.lastAccepts.forget(e.ListenerID)
 	}
 	if news {
 		s.emit(e)
@@ -199,10 +204,11 @@ func (s *session) show(e *event.Event) {
 	if !s.wanted(e, place.Key) {
 		return
 	}
-	s.view.line(&ui.Line{
-		Event: e, LastAccept: s.lastAccepts[e.ListenerID],
-		Listener: place.Key.Addr, AboutDepth: place.Depth, AboutBacklog: place.Backlog,
-	})
+	s.line = ui.Line{Event: e, Listener: place.Key.Addr, AboutDepth: place.Depth, AboutBacklog: place.Backlog}
+	if e.Kind == event.Stall {
+		s.line.LastAccept = s.lastAccepts.of(e.ListenerID)
+	}
+	s.view.line(&s.line)
 }
 
 // wanted says whether an event of the listener at a bound address, which is zero

@@ -37,9 +37,11 @@ type tape struct {
 func (t *tape) on() bool { return t != nil && t.err == nil }
 
 func (t *tape) keep(err error) {
+	if err == nil {
+		return // before anything is allocated: this is called for each event
+	}
 	var write *recording.WriteError
 	switch {
-	case err == nil:
 	case t.survived != nil && errors.As(err, &write):
 		t.survived(write)
 	case errors.Is(err, recording.ErrTooLarge):

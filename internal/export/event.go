@@ -21,7 +21,7 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 	hasPeer := e.Peer.IsValid() && e.Peer.Port() != 0
 	queued := hasPeer && e.WasQueued()
 	b = append(b, `{"type":"event","time":"`...)
-	b = at.UTC().AppendFormat(b, timeFormat)
+	b = appendTime(b, at)
 	b = append(b, `","event":"`...)
 	b = append(b, e.Kind.String()...)
 	b = append(b, '"')
@@ -82,6 +82,18 @@ func AppendEvent(b []byte, e *event.Event, at time.Time, listener netip.AddrPort
 		b = appendUint(b, "repeats", uint64(e.Repeats))
 	}
 	return append(b, "}\n"...)
+}
+
+// appendTime appends a time in timeFormat and in UTC, by a format that
+// time.AppendFormat need not read again for each event.
+func appendTime(b []byte, at time.Time) []byte {
+	b = at.UTC().AppendFormat(b, time.RFC3339)
+	b = append(b[:len(b)-1], ".000000000Z"...) // before was a Z
+	for i, n := len(b)-2, at.Nanosecond(); n > 0; i-- {
+		b[i] = '0' + byte(n%10)
+		n /= 10
+	}
+	return b
 }
 
 // appendRefusal appends at what an Overflow was refused, and what its client

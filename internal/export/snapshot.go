@@ -86,7 +86,7 @@ func ageRecords(ages *listener.Ages) []ageRecord {
 // event of kind Queued, seen by a look at that time.
 func AppendConnection(b []byte, e *event.Event, q *snapshot.Queue, at time.Time) []byte {
 	b = append(b, `{"type":"connection","time":"`...)
-	b = at.UTC().AppendFormat(b, timeFormat)
+	b = appendTime(b, at)
 	b = append(b, '"')
 	b = appendAddr(b, "listener", q.Key.Addr)
 	b = appendAddr(b, "local", e.Local)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -135,5 +136,22 @@ func TestApplyDoesNotAllocate(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations in 1000 events", n)
+	}
+}
+
+func BenchmarkRows(b *testing.B) {
+	for _, n := range []int{100, 10_000, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			t := New(Options{})
+			s := Sample{Time: second}
+			for i := range n {
+				s.Listeners = append(s.Listeners, Counted{ID: uint64(1 + i), Key: Key{NetNS: uint32(i), Addr: key("0.0.0.0:1").Addr}, Family: 2, Backlog: 128, Accepted: uint64(i * 7919 % n)})
+			}
+			t.Update(&s, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				t.Rows()
+			}
+		})
 	}
 }

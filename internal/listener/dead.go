@@ -32,12 +32,52 @@ func (s *deadSet) identify(e *event.Event) identity {
 	if id.peerPort != 0 || id.queued == 0 {
 		return id
 	}
-	for known := range s.index {
-		if known.queued == id.queued && known.netns == id.netns && known.local == id.local && known.localPort == id.localPort {
-			return known
-		}
+	if len(s.index) == 0 {
+		return id
+	}
+	s.indexTimes()
+	if i := s.times[id.withoutPeer()]; i != 0 {
+		return s.slab[i].id
 	}
 	return id
+}
+
+// withoutPeer is what is left of an identity when the peer is forgotten.
+func (id identity) withoutPeer() identity {
+	id.peer, id.peerPort = [16]byte{}, 0
+	return id
+}
+
+// indexTimes begins to keep the set by when its connections were queued, which
+// nobody asks for where there is no MPTCP.
+func (s *deadSet) indexTimes() {
+	if s.times != nil {
+		return
+	}
+	s.times = make(map[identity]int32, len(s.index))
+	for _, i := range s.index {
+		s.addTime(i)
+	}
+}
+
+func (s *deadSet) addTime(i int32) {
+	key := s.slab[i].id.withoutPeer()
+	s.slab[i].sameTime = s.times[key]
+	s.times[key] = i
+}
+
+func (s *deadSet) removeTime(i int32) {
+	key, next := s.slab[i].id.withoutPeer(), s.slab[i].sameTime
+	switch at := s.times[key]; {
+	case at != i:
+		for ; s.slab[at].sameTime != i; at = s.slab[at].sameTime {
+		}
+		s.slab[at].sameTime = next
+	case next != 0:
+		s.times[key] = next
+	default:
+		delete(s.times, key)
+	}
 }
 
 func as16(a netip.Addr) [16]byte {
@@ -54,7 +94,8 @@ type deadSet struct {
 	index   map[identity]int32
 	slab    []deadEntry
 	free    int32
-	refused uint64 // because there were max
+	refused uint64             // because there were max
+	times   map[identity]int32 // the same by identity.withoutPeer; nil: not needed yet
 
 	// Those that left last, for events that come in late.
 	gone      []identity
@@ -67,6 +108,7 @@ type deadEntry struct {
 	row        *row
 	noted      int64 // ns: last heard of
 	prev, next int32
+	sameTime   int32       // the next one that only its peer tells apart from this one
 	state      event.State // CLOSE_WAIT or CLOSE
 	atAttach   bool        // counted in row.attachDead
 	// What was emitted as Recovered.
@@ -107,6 +149,9 @@ func (s *deadSet) add(id *identity, state event.State, r *row, at int64) int32 {
 	}
 	s.slab[i] = deadEntry{id: *id, noted: at, state: state}
 	s.index[*id] = i
+	if s.times != nil {
+		s.addTime(i)
+	}
 	s.link(i, r)
 	return i
 }
@@ -137,12 +182,15 @@ func (s *deadSet) unlink(i int32) {
 func (s *deadSet) remove(i int32) {
 	s.unlink(i)
 	d := &s.slab[i]
+	if s.times != nil {
+		s.removeTime(i)
+	}
 	delete(s.index, d.id)
 	*d = deadEntry{next: s.free}
 	s.free = i
 	// The memory of an incident goes with it.
 	if len(s.index) == 0 && len(s.slab) > 1<<12 {
-		s.index, s.slab, s.free = nil, nil, 0
+		s.index, s.slab, s.free, s.times = nil, nil, 0, nil
 	}
 }
 

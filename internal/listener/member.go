@@ -82,6 +82,7 @@ func (t *Table) memberFor(id uint64, key Key, family uint8, at int64) *member {
 	m := &member{id: id, since: at, family: family, row: t.rowFor(key)}
 	t.members[id] = m
 	t.joined = true
+	t.met++
 	t.join(m)
 	return m
 }
@@ -92,6 +93,7 @@ func (t *Table) setInode(m *member, inode uint32) {
 		return
 	}
 	m.inode = inode
+	t.met++
 	if !m.closed {
 		t.inodes[inode] = m
 	}

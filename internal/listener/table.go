@@ -49,6 +49,7 @@ type Table struct {
 	shared  *Histogram        // of the listeners that are Folded; never changed, only replaced
 	closed  closedIDs
 	joined  bool // a listener became known since the last sample
+	met     uint64
 
 	walking   *member // whose entries come now
 	dead      deadSet
@@ -191,6 +192,9 @@ func (t *Table) purged(e *event.Event, emit func(*event.Event)) {
 		t.endStall(m, e.Time, event.EndedByClose, nil, emit)
 	}
 }
+
+// Met grows when a listener, or the inode of one, becomes known.
+func (t *Table) Met() uint64 { return t.met }
 
 // Losses is what was not seen or not kept so far: the source's own, as of the
 // last sample, and the table's. Losses of nothing are left out.

@@ -19,6 +19,7 @@ type sampler struct {
 	round     uint64          // number of the walk under way
 	blind     map[uint32]bool // inodes of the namespaces that the last walk could not look into
 	queued    map[connection]*sighting
+	peers     map[connection]netip.AddrPort // of queued, by the rest of the key; nil: nobody has asked in this round
 	listeners map[uint64]*sampled
 }
 
@@ -70,6 +71,7 @@ func (t *Tracer) readSampled(fn func(*event.Event)) error {
 	}
 	t.sampler.next = now.Add(sampleEvery)
 	t.sampler.round++
+	t.sampler.peers = nil
 	before := t.lostInRing()
 	if err := t.Walk(); err != nil {
 		return err
@@ -130,10 +132,18 @@ func (s *sampler) observe(e *event.Event) {
 // reset MPTCP connection has forgotten it (__mptcp_close_ssk disconnects it,
 // net/mptcp/protocol.c).
 func (s *sampler) peerOf(id connection) netip.AddrPort {
-	for known := range s.queued {
-		if known.netns == id.netns && known.local == id.local && known.queued == id.queued {
-			return known.peer
+	if s.peers == nil {
+		s.peers = make(map[connection]netip.AddrPort, len(s.queued))
+		for known := range s.queued {
+			peer := known.peer
+			known.peer = netip.AddrPort{}
+			s.peers[known] = peer
 		}
+	}
+	forgotten := id
+	forgotten.peer = netip.AddrPort{}
+	if peer, known := s.peers[forgotten]; known {
+		return peer
 	}
 	return id.peer
 }

@@ -76,6 +76,9 @@ func Open(o Options) (*Tracer, error) {
 	if err := t.start(); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
+	if t.walk != nil {
+		t.walk.only = o.Filter.NetNS // what is elsewhere would be filtered out one by one
+	}
 	return t, nil
 }
 

@@ -26,7 +26,7 @@ func (p *Printer) Diagnosis(d *Diagnosis) {
 		if first.Cause == diagnose.NothingWrong {
 			return // the stall was over before it could be looked at
 		}
-		p.note(strong, p.wall(d.Evidence.Time).Format(p.clock)+" WHY "+d.Evidence.Listener+": "+sure(first))
+		p.note(strong, string(p.appendClock(nil, d.Evidence.Time))+" WHY "+d.Evidence.Listener+": "+sure(first))
 		return
 	}
 	p.print(strong, "", diagnosed(d.Evidence))

@@ -9,7 +9,7 @@ import (
 // line to the right, so that nothing is cut that somebody may want to copy;
 // only the last column is cut, at the edge of a terminal.
 type layout struct {
-	clock    string // of the time column, for time.AppendFormat
+	digits   int // of the time column, after the seconds
 	time     int
 	listener int
 	peer     int
@@ -25,11 +25,11 @@ type layout struct {
 func layoutFor(width int) layout {
 	switch {
 	case width == 0 || width >= 150:
-		return layout{"15:04:05.000000", 15, 21, 21, 10, 8, 9, 7, width, true}
+		return layout{6, 15, 21, 21, 10, 8, 9, 7, width, true}
 	case width >= 110:
-		return layout{"15:04:05.000", 12, 15, 21, 10, 8, 9, 7, width, true}
+		return layout{3, 12, 15, 21, 10, 8, 9, 7, width, true}
 	default:
-		return layout{"15:04:05", 8, 14, 15, 10, 7, 7, 0, max(width, 40), false}
+		return layout{0, 8, 14, 15, 10, 7, 7, 0, max(width, 40), false}
 	}
 }
 
@@ -57,7 +57,13 @@ func padRight(b []byte, start, width int) []byte {
 
 // appendRight appends text, right-aligned in width.
 func appendRight[T string | []byte](b []byte, text T, width int) []byte {
-	for n := utf8.RuneCountInString(string(text)); n < width; n++ {
+	room := width
+	for i := range len(text) {
+		if utf8.RuneStart(text[i]) {
+			room--
+		}
+	}
+	for ; room > 0; room-- {
 		b = append(b, ' ')
 	}
 	return append(b, text...)

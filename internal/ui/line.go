@@ -100,7 +100,7 @@ func (r *renderer) appendLine(b []byte, l *Line) []byte {
 
 func (r *renderer) appendCells(b []byte, l *Line) []byte {
 	start := len(b)
-	b = padRight(r.wall(l.Time).AppendFormat(b, r.clock), start, r.time)
+	b = padRight(r.appendClock(b, l.Time), start, r.time)
 	b = append(b, ' ')
 	b = padRight(appendAddr(b, l.listener()), len(b), r.listener)
 	b = append(b, ' ')
@@ -123,6 +123,35 @@ func (r *renderer) appendCells(b []byte, l *Line) []byte {
 		room = max(r.edge-utf8.RuneCount(b[start:]), 1)
 	}
 	return appendAcceptor(b, l.Event, r.thread, room)
+}
+
+// appendClock appends the time of day of an event, 15:04:05.000000 or with fewer
+// digits. time.AppendFormat would read its layout again for each line.
+func (r *renderer) appendClock(b []byte, ns int64) []byte {
+	at := r.wall(ns)
+	hour, minute, second := at.Clock()
+	b = append(appendDigits(b, hour, 2), ':')
+	b = append(appendDigits(b, minute, 2), ':')
+	b = appendDigits(b, second, 2)
+	if r.digits == 0 {
+		return b
+	}
+	fraction := at.Nanosecond()
+	for range 9 - r.digits {
+		fraction /= 10
+	}
+	return appendDigits(append(b, '.'), fraction, r.digits)
+}
+
+// appendDigits appends so many digits of n.
+func appendDigits(b []byte, n, digits int) []byte {
+	b = append(b, "000000000"[:digits]...)
+	for i := len(b) - 1; n > 0 && digits > 0; i-- {
+		b[i] = '0' + byte(n%10)
+		n /= 10
+		digits--
+	}
+	return b
 }
 
 func appendAddr(b []byte, a netip.AddrPort) []byte {

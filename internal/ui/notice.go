@@ -17,7 +17,7 @@ func (r *renderer) appendNotice(b []byte, l *Line) []byte {
 		s = alarm
 	}
 	label, words := noticeWords(l, r.renderTime)
-	text := string(r.wall(l.Time).AppendFormat(nil, r.clock)) + " " + label + " " + words
+	text := string(r.appendClock(nil, l.Time)) + " " + label + " " + words
 	if r.edge > 0 {
 		text = string(appendWrapped(nil, text, "", "   ", r.edge))
 	}

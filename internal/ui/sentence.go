@@ -1,8 +1,11 @@
 package ui
 
 import (
+	"bytes"
 	"fmt"
+	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -92,12 +95,18 @@ func appendAcceptor(b []byte, e *event.Event, thread bool, room int) []byte {
 	if e.PID == 0 {
 		return b
 	}
-	ids := fmt.Sprintf("[%d]", e.PID)
+	var scratch [32]byte
+	ids := strconv.AppendUint(append(scratch[:0], '['), uint64(e.PID), 10)
 	if thread {
-		ids = fmt.Sprintf("[%d/%d]", e.PID, e.TID)
+		ids = strconv.AppendUint(append(ids, '/'), uint64(e.TID), 10)
 	}
+	ids = append(ids, ']')
 	start := len(b)
-	b = appendClean(b, e.Comm.String())
+	name := e.Comm[:]
+	if end := bytes.IndexByte(name, 0); end >= 0 {
+		name = name[:end]
+	}
+	b = appendClean(b, name)
 	if room > 0 {
 		b = cut(b, start, max(room-len(ids), 1))
 	}
@@ -106,18 +115,20 @@ func appendAcceptor(b []byte, e *event.Event, thread bool, room int) []byte {
 
 // appendClean appends a thread's name without anything that a terminal would
 // obey: any process may call itself anything.
-func appendClean(b []byte, name string) []byte {
-	for _, r := range name {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfffd {
+func appendClean(b, name []byte) []byte {
+	for len(name) > 0 {
+		r, size := utf8.DecodeRune(name)
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
 			r = '?'
 		}
-		b = append(b, string(r)...)
+		b = utf8.AppendRune(b, r)
+		name = name[size:]
 	}
 	return b
 }
 
 // Clean is name without anything that a terminal would obey.
-func Clean(name string) string { return string(appendClean(nil, name)) }
+func Clean(name string) string { return string(appendClean(nil, []byte(name))) }
 
 // places is the room in the queues of so many listeners, whose backlogs sum up
 // to backlog: "128+1 places". Each holds one more than its backlog
