@@ -147,11 +147,33 @@ func (t *Table) Rows() []Row {
 		c.Enqueued+c.Accepted+c.Purged+c.MigratedIn+c.MigratedOut+c.OverflowSYN+c.OverflowACK > 0 {
 		rows = append(rows, t.viewOthers())
 	}
-	slices.SortFunc(rows, worse)
-	return rows
+	return worstFirst(rows)
 }
 
-func worse(a, b Row) int {
+// worstFirst sorts rows. They are large, so that it is their places that are
+// moved around.
+func worstFirst(rows []Row) []Row {
+	if len(rows) < 2 {
+		return rows
+	}
+	order := make([]*Row, len(rows))
+	for i := range rows {
+		order[i] = &rows[i]
+	}
+	slices.SortFunc(order, worse)
+	sorted := make([]Row, len(rows))
+	for i, r := range order {
+		sorted[i] = *r
+	}
+	return sorted
+}
+
+// worse looks at what most often tells rows apart before it looks at the rest: of
+// many, most are idle.
+func worse(a, b *Row) int {
+	if a.quiet() && b.quiet() {
+		return cmp.Or(cmp.Compare(b.Accepted, a.Accepted), a.Key.compare(b.Key), cmp.Compare(a.ID, b.ID))
+	}
 	return cmp.Or(
 		compareStalls(a.StalledSince, b.StalledSince),
 		first(a.failing(), b.failing()),
@@ -165,6 +187,12 @@ func worse(a, b Row) int {
 		cmp.Compare(b.Accepted, a.Accepted),
 		a.Key.compare(b.Key),
 		cmp.Compare(a.ID, b.ID))
+}
+
+// quiet says that nothing of what makes a row worse than another is there.
+func (r *Row) quiet() bool {
+	return r.Depth == 0 && r.Wait.P99 == 0 && r.StalledSince == 0 && len(r.AcceptErrors) == 0 &&
+		r.OverflowSYN+r.OverflowACK+r.CloseWait+r.Reset == 0 && r.Unaccepted.Dead() == 0
 }
 
 // first puts what is so before what is not.
@@ -231,7 +259,7 @@ func (t *Table) view(r *row) Row {
 			v.ID, v.Inode, v.V6Only = one.ID, one.Inode, one.V6Only
 		}
 	}
-	slices.SortFunc(v.Members, worse)
+	v.Members = worstFirst(v.Members)
 	v.setTotals(&sum, t.shared)
 	v.Enqueued += r.deaths.Enqueued
 	v.Accepted += r.deaths.Accepted
