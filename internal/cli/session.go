@@ -30,6 +30,18 @@ type rowsView interface {
 	rows([]listener.Row)
 }
 
+// tableView is a view of all listeners as they are.
+type tableView interface {
+	// due says whether it wants to see them as of a time, in ns of
+	// CLOCK_MONOTONIC. It is given them to keep, the worst first.
+	due(at int64) bool
+	table(at int64, all []ui.Listener, losses []listener.Loss)
+
+	// queued takes what walks of the queues find: the kinds event.Listener and
+	// event.Queued.
+	queued(*event.Event)
+}
+
 // diagnosisView is a view that shows diagnoses.
 type diagnosisView interface {
 	diagnosis(*ui.Diagnosis)
@@ -115,6 +127,11 @@ func (s *session) update(sample *listener.Sample, waits bool) {
 	if v, ok := s.view.(rowsView); ok && s.began {
 		v.rows(s.hosts.rowsOf(s.rows()))
 	}
+	if v, ok := s.view.(tableView); ok && s.began && v.due(sample.Time) {
+		rows := s.hosts.rowsOf(s.rows())
+		s.hosts.meet(rows)
+		v.table(sample.Time, s.hosts.joined(rows), s.base.LossesSince(s.table.Losses()))
+	}
 }
 
 // end prints the summary.
@@ -146,6 +163,9 @@ func (s *session) apply(e *event.Event) {
 	case event.Listener, event.Queued:
 		if !s.began {
 			s.queued.add(e, &s.opt.filter)
+		}
+		if v, ok := s.view.(tableView); ok {
+			v.queued(e)
 		}
 		s.table.Apply(e, s.emit)
 		return
