@@ -41,11 +41,12 @@ func topStyles(colour bool) map[top.Style]tcell.Style {
 	plain := tcell.StyleDefault
 	styles := map[top.Style]tcell.Style{
 		top.Plain: plain, top.Faint: plain.Dim(true), top.Strong: plain.Bold(true),
-		top.Problem: plain.Bold(true), top.Slow: plain, top.Alarm: plain.Bold(true).Reverse(true), top.Relief: plain, top.Bar: plain,
+		top.Problem: plain.Bold(true), top.Slow: plain, top.Alarm: plain.Bold(true).Reverse(true), top.Relief: plain,
+		top.Bar: plain, top.Full: plain, top.Gap: plain.Dim(true),
 	}
 	if colour {
 		for style, of := range map[top.Style]color.Color{
-			top.Problem: color.Red, top.Alarm: color.Red, top.Slow: color.Olive, top.Relief: color.Green, top.Bar: color.Teal,
+			top.Problem: color.Red, top.Alarm: color.Red, top.Slow: color.Olive, top.Relief: color.Green, top.Bar: color.Teal, top.Full: color.Red,
 		} {
 			styles[style] = styles[style].Foreground(of)
 		}
@@ -142,6 +143,18 @@ func keyName(e *tcell.EventKey) string {
 	}[e.Key()]
 }
 
+// selected is a style under the cursor: colours of little meaning would only make
+// it harder to read, and a bar turned inside out is none.
+func (s *topScreen) selected(of top.Style) tcell.Style {
+	switch of {
+	case top.Bar, top.Full, top.Gap:
+		return s.styles[of]
+	case top.Problem:
+		return s.styles[of].Reverse(true)
+	}
+	return s.styles[top.Plain].Reverse(true)
+}
+
 func (s *topScreen) draw() {
 	var f top.Frame
 	s.view.with(func(m *top.Model) { f = m.Frame() })
@@ -152,7 +165,7 @@ func (s *topScreen) draw() {
 		for _, span := range f[y].Spans {
 			style := s.styles[span.Style]
 			if f[y].Selected {
-				style = style.Reverse(true)
+				style = s.selected(span.Style)
 			}
 			for rest, taken := span.Text, 1; rest != "" && taken > 0; x += taken {
 				rest, taken = s.Put(x, y, rest, style)

@@ -1,6 +1,7 @@
 package top
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -66,7 +67,7 @@ func (b *board) clone() *board {
 
 // lingers is how long a closed listener stays on the screen after something
 // happened to it, in ns.
-const lingers = int64(30 * time.Second)
+const lingers = int64(10 * time.Second)
 
 // take takes the next state.
 func (b *board) take(s *State) {
@@ -88,6 +89,7 @@ func (b *board) take(s *State) {
 	b.places = slices.DeleteFunc(b.places, func(p *place) bool {
 		return p.l.Open == 0 && s.Time-p.changed >= lingers
 	})
+	slices.SortStableFunc(b.places, func(a, b *place) int { return cmp.Compare(one(a.l.Open == 0), one(b.l.Open == 0)) })
 }
 
 // placeAt is the place of a bound address.

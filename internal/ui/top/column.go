@@ -11,8 +11,9 @@ import (
 // column is one of the table.
 type column struct {
 	title string
-	least int // columns that it needs
-	most  int // that it makes use of
+	least int  // columns that it needs
+	most  int  // that it makes use of; 0: not more
+	wider bool // it makes use of as many as its cells are wide
 	// last says which columns are left out first where there is no room: those
 	// with the greatest.
 	last  int
@@ -28,19 +29,19 @@ const slowWait = time.Second
 // columns are those of the table, from left to right.
 func columns() []column {
 	return []column{
-		{title: "LISTENER", least: 15, most: 48, sort: byAddress, cell: addressCell},
-		{title: "OWNER", least: 8, most: 44, last: 4, cell: ownerCell},
-		{title: "QUEUE", least: 9, most: 11, right: true, sort: byQueue, cell: queueCell},
-		{title: "", least: 4, most: 16, last: 3, draw: drawBar},
-		{title: "OLDEST", least: 6, most: 7, right: true, sort: byOldest, cell: oldestCell},
-		{title: "ACC/S", least: 5, most: 6, right: true, sort: byRate, cell: rateCell},
-		{title: "P50", least: 6, most: 7, last: 6, right: true, cell: wait(func(w *listener.Waits) time.Duration { return w.P50 })},
-		{title: "P99", least: 6, most: 7, right: true, sort: byWait, cell: wait(func(w *listener.Waits) time.Duration { return w.P99 })},
-		{title: "MAX", least: 6, most: 7, last: 7, right: true, cell: wait(func(w *listener.Waits) time.Duration { return w.Max })},
-		{title: "DEAD", least: 4, most: 6, right: true, sort: byDead, cell: deadCell},
-		{title: "OVFL", least: 4, most: 6, last: 1, right: true, sort: byOverflow, cell: overflowCell},
-		{title: "ERR", least: 4, most: 6, last: 2, right: true, sort: byErrors, cell: errorCell},
-		{title: "DEPTH", least: 4, most: 60, last: 5, draw: drawSpark},
+		{title: "LISTENER", least: 15, most: 48, wider: true, sort: byAddress, cell: addressCell},
+		{title: "OWNER", least: 8, most: 44, wider: true, last: 4, cell: ownerCell},
+		{title: "QUEUE", least: 6, most: 11, wider: true, right: true, sort: byQueue, cell: queueCell},
+		{title: "", least: 4, most: 20, last: 3, draw: drawBar},
+		{title: "OLDEST", least: 6, right: true, sort: byOldest, cell: oldestCell},
+		{title: "ACC/S", least: 5, right: true, sort: byRate, cell: rateCell},
+		{title: "P50", least: 6, last: 6, right: true, cell: wait(func(w *listener.Waits) time.Duration { return w.P50 })},
+		{title: "P99", least: 6, right: true, sort: byWait, cell: wait(func(w *listener.Waits) time.Duration { return w.P99 })},
+		{title: "MAX", least: 6, last: 7, right: true, cell: wait(func(w *listener.Waits) time.Duration { return w.Max })},
+		{title: "DEAD", least: 4, right: true, sort: byDead, cell: deadCell},
+		{title: "OVFL", least: 4, last: 1, right: true, sort: byOverflow, cell: overflowCell},
+		{title: "ERR", least: 4, last: 2, right: true, sort: byErrors, cell: errorCell},
+		{title: "PAST", least: 4, most: historyPoints, last: 5, draw: drawSpark},
 	}
 }
 
@@ -113,8 +114,8 @@ func ownerCell(_ *board, p *place, width int) (string, Style) {
 	return words, Plain
 }
 
-func queueCell(_ *board, p *place, width int) (string, Style) {
-	words := amount(uint64(p.l.Depth)) + "/" + amount(uint64(p.l.Backlog))
+func queueCell(_ *board, p *place, _ int) (string, Style) {
+	words := amount(uint64(p.l.Depth), 5) + "/" + amount(uint64(p.l.Backlog), 5)
 	switch {
 	case p.l.Open == 0:
 		return "closed", Faint
@@ -134,22 +135,22 @@ func drawBar(_ *board, p *place, width int, to *Line) {
 	filled, empty := bar(p.fill(), width)
 	s := Bar
 	if p.l.Depth > p.l.Backlog || p.stalled() {
-		s = Problem
+		s = Full
 	}
 	to.add(s, filled)
-	to.add(Faint, empty)
+	to.add(Gap, empty)
 }
 
 func drawSpark(_ *board, p *place, width int, to *Line) {
 	if p.history.points == nil {
-		to.add(Plain, spaces(width))
+		to.add(Gap, spaces(width))
 		return
 	}
 	points := min(width, historyPoints)
 	var depths []uint32
 	p.history.each(func(at *point) { depths = append(depths, at.depth) })
 	depths = depths[max(0, len(depths)-points):]
-	to.add(Plain, spaces(width-points))
+	to.add(Gap, spaces(width-points))
 	to.add(Bar, spark(depths, scaleOf(p, depths), points))
 }
 
@@ -178,7 +179,7 @@ func oldestCell(_ *board, p *place, _ int) (string, Style) {
 
 func rateCell(_ *board, p *place, _ int) (string, Style) {
 	switch {
-	case p.rate < 0:
+	case p.rate < 0, p.rate == 0 && p.l.Open == 0:
 		return "", Plain
 	case p.rate == 0:
 		return "0", Faint
@@ -199,31 +200,34 @@ func wait(of func(*listener.Waits) time.Duration) func(*board, *place, int) (str
 	}
 }
 
-func deadCell(_ *board, p *place, _ int) (string, Style) {
-	return count(uint64(p.l.Unaccepted.Dead()), p.l.Unaccepted.Dead() > 0)
+func deadCell(_ *board, p *place, width int) (string, Style) {
+	if p.l.Open == 0 {
+		return "", Plain
+	}
+	return count(uint64(p.l.Unaccepted.Dead()), width, p.l.Unaccepted.Dead() > 0)
 }
 
-func overflowCell(b *board, p *place, _ int) (string, Style) {
+func overflowCell(b *board, p *place, width int) (string, Style) {
 	if !b.about.Refusals {
 		return "-", Faint
 	}
-	return count(p.l.Overflow(), p.refusing())
+	return count(p.l.Overflow(), width, p.refusing())
 }
 
-func errorCell(b *board, p *place, _ int) (string, Style) {
+func errorCell(b *board, p *place, width int) (string, Style) {
 	if !b.about.Refusals {
 		return "-", Faint
 	}
-	return count(p.l.Failed(), p.failing())
+	return count(p.l.Failed(), width, p.failing())
 }
 
 // count shows a number that is best 0, and marks it.
-func count(n uint64, marked bool) (string, Style) {
+func count(n uint64, width int, marked bool) (string, Style) {
 	switch {
 	case n == 0:
 		return "0", Faint
 	case marked:
-		return amount(n), Problem
+		return amount(n, width), Problem
 	}
-	return amount(n), Plain
+	return amount(n, width), Plain
 }

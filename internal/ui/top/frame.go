@@ -20,6 +20,8 @@ const (
 	Alarm         // nobody accepts
 	Relief        // all is well
 	Bar           // a filled part
+	Full          // a filled part that somebody should look at
+	Gap           // the part that is not filled
 )
 
 // Span is text of one style.
@@ -106,10 +108,13 @@ func (l *Line) clip(edge int) {
 
 // cut ends text that is longer than width with a mark.
 func cut(words string, width int) string {
-	if displaywidth.String(words) <= width {
+	switch {
+	case width <= 0:
+		return ""
+	case displaywidth.String(words) <= width:
 		return words
 	}
-	return displaywidth.TruncateString(words, max(width, 0), "…")
+	return displaywidth.TruncateString(words, width, "…")
 }
 
 // cutMiddle leaves out the middle of what is longer than width: of an address the
@@ -118,8 +123,11 @@ func cutMiddle(words string, width int) string {
 	if len(words) <= width {
 		return words
 	}
+	if width < 3 {
+		return cut(words, width)
+	}
 	tail := min(width/2, 8)
-	head := max(width-tail-1, 0)
+	head := width - tail - 1
 	return words[:head] + "…" + words[len(words)-tail:]
 }
 

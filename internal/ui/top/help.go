@@ -8,12 +8,12 @@ func (m *Model) helpLines() []Line {
 	part := func(title string, list [][2]string) {
 		lines = append(lines, Line{}, text(Strong, title))
 		for _, one := range list {
-			for i, words := range ui.Wrapped(one[1], "", max(m.width-16, 20)) {
+			for i, words := range ui.Wrapped(one[1], "", max(m.width-17, 20)) {
 				name := ""
 				if i == 0 {
 					name = one[0]
 				}
-				lines = append(lines, text(Plain, "  "+left(name, 13)+words))
+				lines = append(lines, text(Plain, "  "+left(name, 15)+words))
 			}
 		}
 	}
@@ -45,7 +45,7 @@ func (m *Model) helpLines() []Line {
 		{"DEAD", "entries of the queue whose client has gone: they are still to be accepted"},
 		{"OVFL", "connections that were refused since the start because the queue was full"},
 		{"ERR", "calls of accept() that failed since the start, as for want of descriptors"},
-		{"DEPTH", "how deep the queue was, an interval a column, the latest at the right"},
+		{"PAST", "how deep the queue was, an interval a column, the latest at the right"},
 	})
 	lines = append(lines, Line{}, text(Strong, "mode "+m.shown.about.Mode))
 	if len(m.shown.about.Limits) == 0 {

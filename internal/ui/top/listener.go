@@ -94,10 +94,10 @@ func (s *section) about() []Line {
 		filled, empty := bar(s.p.fill(), min(s.width, 60))
 		style := Bar
 		if s.p.stalled() || l.Depth > l.Backlog {
-			style = Problem
+			style = Full
 		}
 		gauge.add(style, filled)
-		gauge.add(Faint, empty)
+		gauge.add(Gap, empty)
 		lines = append(lines, gauge)
 	}
 	return append(lines, s.wrapped(Plain, "", s.counts())...)
@@ -156,7 +156,7 @@ func (s *section) counts() string {
 		list = append(list, ui.Plural(l.Stalls, "stall")+" of "+ui.Duration(l.Stalled)+" in all")
 	}
 	if len(list) == 0 {
-		return "since the start: nothing happened"
+		return "since the start: nothing accepted"
 	}
 	return "since the start: " + strings.Join(list, ", ")
 }
@@ -199,7 +199,7 @@ func (s *section) graphs(height int) []Line {
 		}
 		most := h.greatest(g.value)
 		tall := rows
-		if g.name == "p50" || g.name == "max" {
+		if most == 0 || g.name == "p50" || g.name == "max" {
 			tall = 1
 		}
 		drawn := graph(h.columns(room, historyPoints, g.value), max(most, g.least), room, tall)

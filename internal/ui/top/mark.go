@@ -11,20 +11,26 @@ import (
 // brief is a duration in six columns at most: "1.24ms", "41.2s", "1m40s".
 func brief(d time.Duration) string { return strings.ReplaceAll(ui.Duration(d), " ", "") }
 
-// amount is a number in five columns at most: "99999", "123k", "12.3M".
-func amount(n uint64) string {
-	switch {
-	case n < 100_000:
-		return strconv.FormatUint(n, 10)
-	case n < 1_000_000:
-		return strconv.FormatUint(n/1000, 10) + "k"
-	case n < 100_000_000:
-		return strconv.FormatFloat(float64(n)/1e6, 'f', 1, 64) + "M"
+// amount is a number in width columns, four or more, if that can be: "9999", "12k",
+// "1.2M".
+func amount(n uint64, width int) string {
+	words := strconv.FormatUint(n, 10)
+	for _, unit := range []struct {
+		size float64
+		name string
+	}{{1e3, "k"}, {1e6, "M"}, {1e9, "G"}} {
+		if len(words) <= width {
+			return words
+		}
+		value := float64(n) / unit.size
+		if words = strconv.FormatFloat(value, 'f', 1, 64) + unit.name; len(words) > width {
+			words = strconv.FormatUint(n/uint64(unit.size), 10) + unit.name
+		}
 	}
-	return strconv.FormatUint(n/1_000_000, 10) + "M"
+	return words
 }
 
-// rate is a number a second in five columns at most; below 10 with a decimal.
+// rate is a number a second in five columns; below 10 with a decimal.
 func rate(perSecond float64) string {
 	switch {
 	case perSecond == 0:
@@ -32,7 +38,7 @@ func rate(perSecond float64) string {
 	case perSecond < 9.95:
 		return strconv.FormatFloat(perSecond, 'f', 1, 64)
 	}
-	return amount(uint64(perSecond + 0.5))
+	return amount(uint64(perSecond+0.5), 5)
 }
 
 // bar fills a part of width columns: what is not nothing shows, and only what is

@@ -44,11 +44,7 @@ func (o order) compare() func(a, b *place) int {
 	case byQueue:
 		return func(a, b *place) int { return cmp.Compare(b.fill(), a.fill()) }
 	case byOldest:
-		return func(a, b *place) int {
-			ours, _ := a.l.Oldest()
-			theirs, _ := b.l.Oldest()
-			return cmp.Compare(theirs, ours)
-		}
+		return func(a, b *place) int { return cmp.Compare(b.oldest(), a.oldest()) }
 	case byRate:
 		return func(a, b *place) int { return cmp.Compare(b.rate, a.rate) }
 	case byWait:

@@ -133,14 +133,14 @@ func (p *place) acceptedBy(l *ui.Line) {
 }
 
 // sooner is how soon the same must happen again to be told of together, in ns.
-const sooner = int64(5 * time.Second)
+const sooner = int64(10 * time.Second)
 
 func (p *place) remember(l *ui.Line) {
-	if n := len(p.recent); n > 0 {
-		h := &p.recent[n-1]
+	for i := range p.recent {
+		h := &p.recent[i]
 		if h.line.Kind == l.Kind && h.line.Flags == l.Flags && h.line.Errno == l.Errno && h.line.PID == l.PID && l.Time-h.last < sooner {
 			h.times++
-			h.last = l.Time
+			h.last = max(h.last, l.Time)
 			return
 		}
 	}
@@ -201,6 +201,16 @@ func (p *place) address() string {
 // fill is how full the queue is; more than 1 when it is over its limit.
 func (p *place) fill() float64 {
 	return float64(p.l.Depth) / float64(uint64(p.l.Backlog)+uint64(max(p.l.Open, 1)))
+}
+
+// oldest is how long the first entry of the queue has waited; 0: not known, or
+// there is none.
+func (p *place) oldest() time.Duration {
+	age, known := p.l.Oldest()
+	if p.l.Depth == 0 || !known {
+		return 0
+	}
+	return age
 }
 
 // recently is until when something that happened is marked, in ns.

@@ -110,7 +110,9 @@ func (s *section) recent() []Line {
 	lines := title("what happened, latest first")
 	width := max(s.width-2, 40)
 	lines = append(lines, text(Faint, "  "+ui.TitlesText(width)))
-	for _, h := range slices.Backward(s.p.recent) {
+	list := slices.Clone(s.p.recent)
+	slices.SortStableFunc(list, func(a, b happening) int { return cmp.Compare(b.last, a.last) })
+	for _, h := range list {
 		style := Plain
 		if h.line.Problem() {
 			style = Problem

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/clipperhouse/displaywidth"
+
 	"acceptwatch/internal/ui"
 )
 
@@ -84,7 +86,8 @@ func (m *Model) totals() (l Line) {
 	}
 	l.add(Plain, ui.Count(queued)+" queued")
 	if dead > 0 {
-		l.add(Problem, ", "+ui.Count(dead)+" of them dead")
+		l.add(Plain, ", ")
+		l.add(Problem, ui.Count(dead)+" of them dead")
 	}
 	if m.shown.before != 0 {
 		l.add(Plain, ", "+rate(perSecond)+" accepted/s")
@@ -101,21 +104,40 @@ func one(is bool) uint64 {
 
 func (m *Model) tableFrame() Frame {
 	f := Frame(m.tableHead())
-	shown, widths := fit(columns(), m.width-1)
-	f = append(f, m.titles(shown, widths))
 	rows := m.rows()
 	m.first = min(max(m.first, m.cursor-rows+1), m.cursor)
 	m.first = max(min(m.first, len(m.list)-rows), 0)
-	for i := range rows {
-		if at := m.first + i; at < len(m.list) {
-			f = append(f, m.row(m.list[at], at == m.cursor, shown, widths))
-		} else if i == 0 {
-			f = append(f, text(Faint, m.nothing()))
-		} else {
-			f = append(f, Line{})
-		}
+	visible := m.list[m.first:min(m.first+rows, len(m.list))]
+	shown, widths := fit(m.columns(visible), m.width-1)
+	f = append(f, m.titles(shown, widths))
+	for i, p := range visible {
+		f = append(f, m.row(p, m.first+i == m.cursor, shown, widths))
+	}
+	if len(visible) == 0 {
+		f = append(f, text(Faint, m.nothing()))
+	}
+	for len(f) < m.height-2 {
+		f = append(f, Line{})
 	}
 	return append(f, m.selected(), m.keys())
+}
+
+// columns are those of the table, as wide as the rows on the screen make use of.
+func (m *Model) columns(visible []*place) []column {
+	all := columns()
+	for i := range all {
+		c := &all[i]
+		if !c.wider {
+			continue
+		}
+		need := c.least
+		for _, p := range visible {
+			words, _ := c.cell(m.shown, p, c.most)
+			need = max(need, displaywidth.String(words))
+		}
+		c.most = min(c.most, need)
+	}
+	return all
 }
 
 // nothing says why there is no row.
@@ -130,22 +152,18 @@ func (m *Model) nothing() string {
 }
 
 func (m *Model) titles(shown []column, widths []int) (l Line) {
-	l.add(Strong, " ")
 	for i := range shown {
 		c := &shown[i]
-		title := c.title
+		mark := " "
 		if c.sort != byWorst && c.sort == m.sort {
-			title += map[bool]string{false: "▼", true: "▲"}[m.upward]
+			mark = map[bool]string{false: "▼", true: "▲"}[m.upward]
 		}
+		l.add(Strong, mark)
 		if c.right {
-			title = right(title, widths[i])
+			l.add(Strong, right(c.title, widths[i]))
 		} else {
-			title = left(title, widths[i])
+			l.add(Strong, left(c.title, widths[i]))
 		}
-		if i > 0 {
-			l.add(Strong, " ")
-		}
-		l.add(Strong, title)
 	}
 	return l
 }

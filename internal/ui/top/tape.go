@@ -39,7 +39,7 @@ func (t *Tape) line(about *About, width int) (l Line) {
 	if room := min(width-l.columns, 40); t.To > t.From && room >= 10 {
 		filled, empty := bar(float64(t.At-t.From)/float64(t.To-t.From), room)
 		l.add(Bar, filled)
-		l.add(Faint, empty)
+		l.add(Gap, empty)
 		l.add(Plain, "  ")
 	}
 	l.add(Faint, about.Origin)
@@ -84,7 +84,7 @@ func (m *Model) head(words string) []Line {
 func (m *Model) lossLine() (l Line) {
 	words, any := ui.LossesText(m.shown.losses)
 	if any {
-		l.add(Problem, words)
+		l.add(Slow, words)
 	} else {
 		l.add(Faint, words)
 	}
