@@ -75,16 +75,15 @@ func (g *gatherer) listeners(rows []listener.Row) []ui.Listener {
 		}
 	}
 	g.take(g.host.holders(inodes))
-	return g.joined(rows)
+	return g.appendJoined(make([]ui.Listener, 0, len(rows)), rows)
 }
 
-// joined are rows with those of their owners that are known, less those that the
-// filter selects by their process only and that nothing is known of.
-func (g *gatherer) joined(rows []listener.Row) []ui.Listener {
-	all := make([]ui.Listener, len(rows))
+// appendJoined appends, to none, rows with those of their owners that are known,
+// less those that the filter selects by their process only and that nothing is
+// known of.
+func (g *gatherer) appendJoined(all []ui.Listener, rows []listener.Row) []ui.Listener {
 	for i := range rows {
-		all[i].Row = rows[i]
-		all[i].Owners = g.ownersOf(&rows[i])
+		all = append(all, ui.Listener{Row: rows[i], Owners: g.ownersOf(&rows[i])})
 	}
 	if !filtersProcesses(g.filter) {
 		return all

@@ -40,6 +40,7 @@ type live struct {
 
 	// How often things are done, in ns.
 	sampleEvery, walkEvery, measureEvery int64
+	cost                                 int64 // ns: that the last sample took, and all that was done with it
 	// measures says that somebody wants to know of waits all the time.
 	measures bool
 	// brief: it ends without a last look, and without a summary.
@@ -232,6 +233,8 @@ func (l *live) walk() {
 }
 
 func (l *live) sample(waits bool) error {
+	began := l.app.env.monotonic()
+	defer func() { l.cost = l.app.env.monotonic() - began }()
 	sample, err := l.src.Sample(waits)
 	if err != nil {
 		return err

@@ -33,7 +33,8 @@ type rowsView interface {
 // tableView is a view of all listeners as they are.
 type tableView interface {
 	// due says whether it wants to see them as of a time, in ns of
-	// CLOCK_MONOTONIC. It is given them to keep, the worst first.
+	// CLOCK_MONOTONIC. They are given the worst first, and only for as long as it
+	// takes.
 	due(at int64) bool
 	table(at int64, all []ui.Listener, losses []listener.Loss)
 
@@ -68,6 +69,9 @@ type session struct {
 	base        *listener.Baseline // counts begin there; nil: at the start
 	early       []event.Event      // what happened before the header was printed
 	queued      oldest             // what the queues hold, until the header is printed
+
+	rowsBuf   []listener.Row // of showTable
+	joinedBuf []ui.Listener
 }
 
 // about is what a source says of itself.
@@ -128,10 +132,18 @@ func (s *session) update(sample *listener.Sample, waits bool) {
 		v.rows(s.hosts.rowsOf(s.rows()))
 	}
 	if v, ok := s.view.(tableView); ok && s.began && v.due(sample.Time) {
-		rows := s.hosts.rowsOf(s.rows())
-		s.hosts.meet(rows)
-		v.table(sample.Time, s.hosts.joined(rows), s.base.LossesSince(s.table.Losses()))
+		s.showTable(v, sample.Time)
 	}
+}
+
+// showTable shows all listeners. There may be many, and it is done again and again,
+// so it makes use of the same memory.
+func (s *session) showTable(v tableView, at int64) {
+	s.rowsBuf = s.table.AppendRows(s.rowsBuf[:0])
+	rows := s.hosts.rowsOf(s.base.RowsSince(s.rowsBuf))
+	s.hosts.meet(rows)
+	s.joinedBuf = s.hosts.appendJoined(s.joinedBuf[:0], rows)
+	v.table(at, s.joinedBuf, s.base.LossesSince(s.table.Losses()))
 }
 
 // end prints the summary.

@@ -138,8 +138,11 @@ func (r *Row) refusing() bool { return r.LastOverflow != 0 && r.Time-r.LastOverf
 // then those where accept() fails or connections are refused lately, then by
 // dead in the queue, how full the queue is, failures, refusals, deaths, and p99
 // of waits.
-func (t *Table) Rows() []Row {
-	rows := make([]Row, 0, len(t.rows)+1)
+func (t *Table) Rows() []Row { return t.AppendRows(make([]Row, 0, len(t.rows)+1)) }
+
+// AppendRows appends what Rows gives to rows, of which there are to be none, to
+// make use of their memory.
+func (t *Table) AppendRows(rows []Row) []Row {
 	for _, r := range t.rows {
 		rows = append(rows, t.view(r))
 	}
@@ -147,25 +150,31 @@ func (t *Table) Rows() []Row {
 		c.Enqueued+c.Accepted+c.Purged+c.MigratedIn+c.MigratedOut+c.OverflowSYN+c.OverflowACK > 0 {
 		rows = append(rows, t.viewOthers())
 	}
-	return worstFirst(rows)
+	worstFirst(rows)
+	return rows
 }
 
-// worstFirst sorts rows. They are large, so that it is their places that are
-// moved around.
-func worstFirst(rows []Row) []Row {
+// worstFirst sorts rows. They are large, so that each is moved once only.
+func worstFirst(rows []Row) {
 	if len(rows) < 2 {
-		return rows
+		return
 	}
-	order := make([]*Row, len(rows))
+	order := make([]int32, len(rows))
 	for i := range rows {
-		order[i] = &rows[i]
+		order[i] = int32(i)
 	}
-	slices.SortFunc(order, worse)
-	sorted := make([]Row, len(rows))
-	for i, r := range order {
-		sorted[i] = *r
+	slices.SortFunc(order, func(a, b int32) int { return worse(&rows[a], &rows[b]) })
+	for i := range order {
+		// The rows change places in circles.
+		first := rows[i]
+		at := int32(i)
+		for order[at] != int32(i) {
+			next := order[at]
+			rows[at], order[at] = rows[next], at
+			at = next
+		}
+		rows[at], order[at] = first, at
 	}
-	return sorted
 }
 
 // worse looks at what most often tells rows apart before it looks at the rest: of
@@ -259,7 +268,7 @@ func (t *Table) view(r *row) Row {
 			v.ID, v.Inode, v.V6Only = one.ID, one.Inode, one.V6Only
 		}
 	}
-	v.Members = worstFirst(v.Members)
+	worstFirst(v.Members)
 	v.setTotals(&sum, t.shared)
 	v.Enqueued += r.deaths.Enqueued
 	v.Accepted += r.deaths.Accepted

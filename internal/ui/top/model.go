@@ -71,7 +71,7 @@ func (m *Model) Begin(about About) {
 // Resize says how large the screen is, in columns and lines.
 func (m *Model) Resize(width, height int) { m.width, m.height = max(width, 1), max(height, 1) }
 
-// Take takes the next state. It keeps the listeners.
+// Take takes the next state. It keeps nothing of the list of listeners.
 func (m *Model) Take(s *State) {
 	m.board.take(s)
 	if !m.paused() {
