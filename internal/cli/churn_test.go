@@ -128,10 +128,10 @@ func TestAMillionListenersNeedBoundedMemory(t *testing.T) {
 	if late > early+16 {
 		t.Errorf("%.1f MiB are in use after %d listeners, %.1f MiB after %d", early, n/5, late, n)
 	}
-	if kept := len(l.lastAccepts.by) + len(l.hosts.known); kept > 1<<16 {
+	if kept := len(l.lastAccepts.by) + len(l.hosts.known); kept > 1<<17 {
 		t.Errorf("who accepted last is known of %d listeners, and who holds %d", len(l.lastAccepts.by), len(l.hosts.known))
 	}
-	for _, want := range []string{"addresses of closed listeners that were too many for rows of their own", "local addresses that were too many to follow"} {
+	for _, want := range []string{"addresses of closed listeners, which were too many for rows of their own", "local addresses, which were too many to follow"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the summary does not say %q", want)
 		}

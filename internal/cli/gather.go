@@ -26,6 +26,8 @@ type gatherer struct {
 	known   map[uint32][]owner.Process // by inode, also of sockets closed since, as long as a row names them
 	report  owner.Report
 	missing []error
+	asked   map[uint32]bool  // inodes whose holders meet has looked for
+	stale   bool             // and is to look for again
 	open    []recording.Held // accepted, in CLOSE_WAIT and still open
 	looked  bool             // for these
 	// silent is since when nothing has come from the clients of these, by
@@ -58,9 +60,9 @@ func (g *gatherer) take(o *recording.Owners) {
 // spareKnown is of how many sockets that are in no row the holders are kept.
 const spareKnown = 1 << 12
 
-// forget drops who held sockets that are in no row any more, once these are
+// prune drops who held sockets that are in no row any more, once these are
 // many: listeners come and go.
-func (g *gatherer) forget(rows []listener.Row) {
+func (g *gatherer) prune(rows []listener.Row) {
 	if len(g.known) <= 2*len(rows)+spareKnown {
 		return
 	}
@@ -85,33 +87,64 @@ func (g *gatherer) rowsOf(rows []listener.Row) []listener.Row {
 	return slices.DeleteFunc(rows, func(row listener.Row) bool { return !g.selects(&row) })
 }
 
-// listeners are the rows that the filter selects, with their owners.
+// listeners are the rows that the filter selects, with their owners as of now.
 func (g *gatherer) listeners(rows []listener.Row) []ui.Listener {
-	var selected []ui.Listener
+	rows = g.rowsOf(rows)
 	inodes := make(map[uint32]struct{})
-	for _, row := range rows {
-		if !g.selects(&row) {
-			continue
-		}
-		selected = append(selected, ui.Listener{Row: row})
-		if row.Open == 0 { // its inode may be another socket's by now
-			continue
-		}
-		for _, inode := range inodesOf(&row) {
+	for i := range rows {
+		for _, inode := range openInodes(&rows[i]) {
 			inodes[inode] = struct{}{}
 		}
 	}
 	g.take(g.host.holders(inodes))
-	for i := range selected {
-		selected[i].Owners = g.ownersOf(&selected[i].Row)
+	return g.appendJoined(make([]ui.Listener, 0, len(rows)), rows)
+}
+
+// appendJoined appends, to none, rows with those of their owners that are known,
+// less those that the filter selects by their process only and that nothing is
+// known of.
+func (g *gatherer) appendJoined(all []ui.Listener, rows []listener.Row) []ui.Listener {
+	for i := range rows {
+		all = append(all, ui.Listener{Row: rows[i], Owners: g.ownersOf(&rows[i])})
 	}
 	if !filtersProcesses(g.filter) {
-		return selected
+		return all
 	}
-	return slices.DeleteFunc(selected, func(l ui.Listener) bool {
+	return slices.DeleteFunc(all, func(l ui.Listener) bool {
 		return l.Accepted+l.Enqueued+l.Overflow() == 0 && !slices.ContainsFunc(l.Owners, g.named) &&
 			!slices.ContainsFunc(l.AcceptErrors, g.namesFailed)
 	})
+}
+
+// mostAsked is how many sockets are remembered not to have a holder.
+const mostAsked = 1 << 16
+
+// meet finds out who holds the listeners that appeared since somebody looked, and
+// says whether there were any.
+func (g *gatherer) meet(rows []listener.Row) (news bool) {
+	if g.asked == nil || len(g.asked) > mostAsked {
+		g.asked = make(map[uint32]bool)
+	}
+	inodes := make(map[uint32]struct{})
+	for i := range rows {
+		for _, inode := range openInodes(&rows[i]) {
+			if _, known := g.known[inode]; (!known || g.stale) && !g.asked[inode] {
+				g.asked[inode] = true
+				inodes[inode] = struct{}{}
+			}
+		}
+	}
+	g.stale = false
+	g.prune(rows)
+	g.take(g.host.holders(inodes))
+	return len(inodes) > 0
+}
+
+// forget has meet look for all holders again: a server may have started other
+// processes since.
+func (g *gatherer) forget() {
+	g.stale = true
+	clear(g.asked)
 }
 
 // namesFailed says whether the filter names the process for which accept()
@@ -174,6 +207,14 @@ func (g *gatherer) again(at int64, rows []listener.Row) *recording.Owners {
 		}
 	}
 	return o
+}
+
+// openInodes are those of open sockets: others may be another socket's by now.
+func openInodes(row *listener.Row) []uint32 {
+	if row.Open == 0 {
+		return nil
+	}
+	return inodesOf(row)
 }
 
 func inodesOf(row *listener.Row) []uint32 {

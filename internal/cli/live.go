@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	// sampleEvery is how often counts are read.
 	sampleEvery = int64(200 * time.Millisecond)
 	// walkEvery is how often the contents of the queues are looked at, which
 	// repairs what events missed.
@@ -23,8 +24,6 @@ const (
 	// ownersEvery is how often a recording is told again who holds the listeners, so
 	// that it can be read from its middle.
 	ownersEvery = int64(30 * time.Second)
-	// mostAsked is how many sockets are remembered not to have a holder.
-	mostAsked = 1 << 16
 )
 
 // live drives a source into a session: it says when to read, to sample and to
@@ -39,15 +38,22 @@ type live struct {
 	attached func()
 	stepped  func(now int64) error
 
+	// How often things are done, in ns.
+	sampleEvery, walkEvery, measureEvery int64
+	cost                                 int64 // ns: that the last sample took, and all that was done with it
+	// measures says that somebody wants to know of waits all the time.
+	measures bool
+	// brief: it ends without a last look, and without a summary.
+	brief bool
+
 	// When things were last done, in ns of CLOCK_MONOTONIC.
 	sampled, walked, measured, told int64 // told 0: is to be, again
 
 	doctor *diagnostician // nil: nothing is diagnosed
 	ill    uint32         // inode of the listener that is
 
-	part   int             // of the recording
-	asked  map[uint32]bool // inodes whose holders were looked for
-	met    uint64          // of the table, when they were
+	part   int    // of the recording
+	met    uint64 // of the table, when holders were last looked for
 	warned map[string]bool
 }
 
@@ -59,7 +65,7 @@ func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *liv
 	if e, ok := src.(explainer); ok {
 		what.why = e.Why()
 	}
-	l := &live{src: src, asked: make(map[uint32]bool), warned: make(map[string]bool)}
+	l := &live{src: src, warned: make(map[string]bool), sampleEvery: sampleEvery, walkEvery: walkEvery, measureEvery: measureEvery}
 	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, a.env.monotonic())
 	if a.env.evidence != nil && o.diagnosis != diagnosisOff {
 		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode(), o.diagnosis == diagnosisFull)
@@ -97,6 +103,10 @@ func (l *live) run(ctx context.Context) error {
 			broken = l.stepped(now)
 		}
 	}
+	if l.brief {
+		l.dismiss()
+		return broken
+	}
 	if err := l.finish(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
@@ -131,9 +141,9 @@ func (l *live) step(ctx context.Context, now int64) error {
 	}
 	// A recording may be cut anywhere, and is to tell of waits and of owners
 	// then too.
-	waits := l.tape != nil && now-l.measured >= measureEvery
+	waits := (l.tape != nil || l.measures) && now-l.measured >= l.measureEvery
 	part := l.tape.part()
-	if now-l.walked >= walkEvery || part != l.part {
+	if now-l.walked >= l.walkEvery || part != l.part {
 		if part != l.part {
 			waits, l.part, l.told = true, part, 0
 		}
@@ -144,7 +154,7 @@ func (l *live) step(ctx context.Context, now int64) error {
 	if err := l.src.Read(l.apply); err != nil {
 		return err
 	}
-	if now-l.sampled >= sampleEvery || waits {
+	if now-l.sampled >= l.sampleEvery || waits {
 		if err := l.sample(waits); err != nil {
 			return err
 		}
@@ -152,15 +162,30 @@ func (l *live) step(ctx context.Context, now int64) error {
 	}
 	if waits {
 		l.measured = now
-		l.meet()
-		if l.tape != nil && (l.told == 0 || now-l.told >= ownersEvery) {
-			l.told = now
-			l.tape.owners(l.hosts.again(now, l.table.Rows()))
-		}
+		l.tellOwners(now)
 	}
 	l.recovered()
 	l.view.tick()
 	return l.view.flush()
+}
+
+// tellOwners tells a recording who holds the listeners, which one that is cut would
+// not know. When there are new ones all is told again, as a dump begins with what
+// was told last.
+func (l *live) tellOwners(now int64) {
+	if l.tape == nil {
+		return
+	}
+	due := l.told == 0 || now-l.told >= ownersEvery
+	if !due && l.met == l.table.Met() {
+		return
+	}
+	l.met = l.table.Met()
+	rows := l.hosts.rowsOf(l.table.Rows())
+	if l.hosts.meet(rows) || due {
+		l.told = now
+		l.tape.owners(l.hosts.again(now, rows))
+	}
 }
 
 // fellIll begins the diagnosis of a stall: once for each, and one at a time.
@@ -200,6 +225,13 @@ func (l *live) look(waits bool) error {
 	return l.sample(waits)
 }
 
+// dismiss ends the diagnosis that goes on, if any.
+func (l *live) dismiss() {
+	if l.doctor != nil {
+		l.doctor.cancel()
+	}
+}
+
 func (l *live) walk() {
 	if err := l.src.Walk(); err != nil {
 		l.warn("walk", err)
@@ -207,6 +239,8 @@ func (l *live) walk() {
 }
 
 func (l *live) sample(waits bool) error {
+	began := l.app.env.monotonic()
+	defer func() { l.cost = l.app.env.monotonic() - began }()
 	sample, err := l.src.Sample(waits)
 	if err != nil {
 		return err
@@ -238,7 +272,7 @@ func (l *live) looksStalled(sample *listener.Sample) bool {
 // finish looks a last time, and prints the summary.
 func (l *live) finish(ctx context.Context) error {
 	if l.doctor != nil {
-		defer l.doctor.cancel()
+		defer l.dismiss()
 		if n := l.doctor.passed; n > 0 {
 			l.app.log.Info().Msg(ui.Plural(n, "stall") + " not diagnosed, because another one was being looked at")
 		}
@@ -247,37 +281,6 @@ func (l *live) finish(ctx context.Context) error {
 		return err
 	}
 	return l.end(ctx, l.app.env.monotonic())
-}
-
-// meet finds out who holds the listeners that appeared since somebody looked: a
-// recording that is cut would not know of them. All is then told again, as a dump
-// begins with what was told last.
-func (l *live) meet() {
-	if len(l.asked) > mostAsked {
-		clear(l.asked)
-	}
-	if l.met == l.table.Met() {
-		return
-	}
-	l.met = l.table.Met()
-	rows := l.hosts.rowsOf(l.table.Rows())
-	l.hosts.forget(rows)
-	inodes := make(map[uint32]struct{})
-	for i := range rows {
-		if rows[i].Open == 0 {
-			continue
-		}
-		for _, inode := range inodesOf(&rows[i]) {
-			if _, known := l.hosts.known[inode]; !known && !l.asked[inode] {
-				l.asked[inode] = true
-				inodes[inode] = struct{}{}
-			}
-		}
-	}
-	if len(inodes) > 0 {
-		l.told = 0
-	}
-	l.hosts.take(l.hosts.host.holders(inodes))
 }
 
 // follow tells the source who holds what, when the filter names processes.

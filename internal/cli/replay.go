@@ -23,6 +23,9 @@ type replay struct {
 	opt  traceOptions
 	how  replayOptions
 	make viewMaker
+	// player, if not nil, says when it goes on, and where.
+	player *player
+	last   int64 // ns: the end of the first run; 0: not known
 
 	reader *recording.Reader
 	header *recording.Header
@@ -54,12 +57,40 @@ func (a *app) replay(ctx context.Context, o *traceOptions, how replayOptions, ma
 
 func (r *replay) run(ctx context.Context) error {
 	defer r.reader.ReadAhead()()
+	for {
+		if err := r.play(ctx); err != nil {
+			return err
+		}
+		if r.player == nil {
+			return r.finish(ctx)
+		}
+		if !r.player.over(ctx) {
+			return nil
+		}
+		if err := r.goTo(r.player.take()); err != nil {
+			return err
+		}
+	}
+}
+
+// play takes what is left of the recording, and goes on elsewhere when the user
+// wants that.
+func (r *replay) play(ctx context.Context) error {
 	for n := 0; r.reader.Next(); n++ {
 		if n%1024 == 0 && (ctx.Err() != nil || readerGone(r.app.Out)) {
 			break
 		}
 		rec := r.reader.Record()
 		var err error
+		if at, told := rec.Time(); told && r.player != nil && r.session != nil && r.player.reach(ctx, at) {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err := r.goTo(r.player.take()); err != nil {
+				return err
+			}
+			continue
+		}
 		switch {
 		case rec.Kind == recording.KindDamage:
 			r.damaged++
@@ -73,7 +104,7 @@ func (r *replay) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.finish(ctx)
+	return nil
 }
 
 // begin takes the header of a run, or of the next part of the same one.
@@ -89,6 +120,22 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 			}
 		}
 	}
+	if err := r.open(h, h.Partial()); err != nil {
+		return err
+	}
+	if r.player != nil {
+		r.player.begin(h.Clock.Monotonic, r.last)
+		r.last = 0
+	}
+	if r.partial {
+		return nil
+	}
+	_, err := r.place(h.Start)
+	return err
+}
+
+// open begins a session of a run, at its beginning or in the middle.
+func (r *replay) open(h *recording.Header, partial bool) error {
 	recorded, stallAfter, err := settingsOf(h)
 	if err != nil {
 		return recordingError(r.how.path, err)
@@ -100,8 +147,9 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	}
 	clock := &wallClock{env: &r.app.env, zone: r.app.env.now().Location(), now: h.Clock}
 	*r = replay{
-		app: r.app, opt: r.opt, how: r.how, make: r.make, reader: r.reader, damaged: r.damaged, shown: r.shown,
-		header: h, now: h.Start, partial: h.Partial(),
+		app: r.app, opt: r.opt, how: r.how, make: r.make, player: r.player, last: r.last,
+		reader: r.reader, damaged: r.damaged, shown: r.shown,
+		header: h, now: h.Start, partial: partial,
 	}
 	what := about{
 		mode: h.Mode, why: h.Why, limits: h.Limits, netns: h.NetNS, hint: r.origin(h, clock),
@@ -112,11 +160,17 @@ func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	}
 	view := r.make(clock, func() time.Time { return clock.at(r.now) })
 	r.session = newSession(r.app, what, &opt, view, clock, pastHost{}, start)
-	if r.partial {
-		return nil
+	return nil
+}
+
+// goTo goes on at a time of the run that is shown, as its user wants. What happened
+// shortly before is taken too, so that what is shown then has a past.
+func (r *replay) goTo(to int64) error {
+	h := r.header
+	if err := r.reader.SeekTime(to - recording.Lead); err != nil {
+		return recordingError(r.how.path, err)
 	}
-	_, err = r.place(start)
-	return err
+	return r.open(h, h.Partial() || to-recording.Lead > h.Clock.Monotonic)
 }
 
 // place finds out what is to be shown of a run, by its beginning in ns of
@@ -184,7 +238,9 @@ func (r *replay) take(ctx context.Context, rec *recording.Record) error {
 	case recording.KindSample:
 		r.update(rec.Sample, rec.Waits)
 		if r.partial && !r.muted && !r.began {
-			r.rebase()
+			if r.player == nil { // or the same would be counted from elsewhere each time
+				r.rebase()
+			}
 			r.ready(r.now, "")
 		}
 		if !r.began {

@@ -19,6 +19,7 @@ const rootExamples = `  acceptwatch doctor                      what works on th
   acceptwatch demo                        see the incident that this is about
   acceptwatch snapshot                    what is stuck now, since when, whose
   acceptwatch trace --port 8000           live lines, a summary on Ctrl-C
+  acceptwatch top                         all listeners, a live table
   acceptwatch diagnose --port 8000        why is nothing accepted?
   acceptwatch trace --min-wait 100ms      only connections that waited
   acceptwatch trace -o json | jq .        JSON Lines
@@ -86,6 +87,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newExportCommand,
 		newRecordCommand,
 		newSnapshotCommand,
+		newTopCommand,
 
 		newManCommand,
 		newVersionCommand,

@@ -30,6 +30,19 @@ type rowsView interface {
 	rows([]listener.Row)
 }
 
+// tableView is a view of all listeners as they are.
+type tableView interface {
+	// due says whether it wants to see them as of a time, in ns of
+	// CLOCK_MONOTONIC. They are given the worst first, and only for as long as it
+	// takes.
+	due(at int64) bool
+	table(at int64, all []ui.Listener, losses []listener.Loss)
+
+	// queued takes what walks of the queues find: the kinds event.Listener and
+	// event.Queued.
+	queued(*event.Event)
+}
+
 // diagnosisView is a view that shows diagnoses.
 type diagnosisView interface {
 	diagnosis(*ui.Diagnosis)
@@ -57,6 +70,9 @@ type session struct {
 	early       []event.Event      // what happened before the header was printed
 	queued      oldest             // what the queues hold, until the header is printed
 	line        ui.Line            // scratch of show
+
+	rowsBuf   []listener.Row // of showTable
+	joinedBuf []ui.Listener
 }
 
 // about is what a source says of itself.
@@ -120,6 +136,19 @@ func (s *session) update(sample *listener.Sample, waits bool) {
 	if v, ok := s.view.(rowsView); ok && s.began {
 		v.rows(s.hosts.rowsOf(s.rows()))
 	}
+	if v, ok := s.view.(tableView); ok && s.began && v.due(sample.Time) {
+		s.showTable(v, sample.Time)
+	}
+}
+
+// showTable shows all listeners. There may be many, and it is done again and again,
+// so it makes use of the same memory.
+func (s *session) showTable(v tableView, at int64) {
+	s.rowsBuf = s.table.AppendRows(s.rowsBuf[:0])
+	rows := s.hosts.rowsOf(s.base.RowsSince(s.rowsBuf))
+	s.hosts.meet(rows)
+	s.joinedBuf = s.hosts.appendJoined(s.joinedBuf[:0], rows)
+	v.table(at, s.joinedBuf, s.base.LossesSince(s.table.Losses()))
 }
 
 // end prints the summary.
@@ -151,6 +180,9 @@ func (s *session) apply(e *event.Event) {
 	case event.Listener, event.Queued:
 		if !s.began {
 			s.queued.add(e, &s.opt.filter)
+		}
+		if v, ok := s.view.(tableView); ok {
+			v.queued(e)
 		}
 		s.table.Apply(e, s.emit)
 		return

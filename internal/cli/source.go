@@ -43,6 +43,7 @@ type sourceOptions struct {
 	Filter  filter.Filter // PIDs and Comms take effect by SetHeld
 	MinWait time.Duration // accepted connections that waited less need no event
 	Kinds   []event.Kind  // that events are wanted of; nil: all
+	Frugal  bool          // what is sampled, is so rarely enough to cost little
 }
 
 // openSource attaches. An error that wraps fs.ErrPermission or

@@ -10,7 +10,7 @@ import (
 // openProbe is the source of a live command: the eBPF programs.
 func openProbe(_ context.Context, o sourceOptions) (source, error) {
 	tracer, err := probe.Open(probe.Options{
-		Mode: probe.Mode(o.Mode), Filter: o.Filter, MinWait: o.MinWait, Kinds: o.Kinds,
+		Mode: probe.Mode(o.Mode), Filter: o.Filter, MinWait: o.MinWait, Kinds: o.Kinds, Frugal: o.Frugal,
 	})
 	if err != nil {
 		return nil, err

@@ -81,7 +81,7 @@ func subtract(r, was *Row) {
 	if r.MaxDepth == was.MaxDepth {
 		r.MaxDepth, r.MaxDepthBacklog, r.MaxDepthUnknown = 0, 0, true
 	}
-	r.Wait = waitsSince(&r.Wait, &was.Wait)
+	r.Wait = r.Wait.Since(&was.Wait)
 	for i := range r.Members {
 		m := &r.Members[i]
 		of := was.Members
@@ -98,37 +98,19 @@ func subtract(r, was *Row) {
 // again.
 func Grown(now, was uint64) uint64 { return max(now, was) - was }
 
-// waitsSince are the waits that w has and was has not. The longest is that of w
-// if it is a new one, or else the end of its bucket.
-func waitsSince(w, was *Waits) Waits {
-	var counts [Buckets]uint64
-	if w.Histogram != nil {
-		for i, n := range w.Histogram.All() {
-			counts[i] = n
-		}
-	}
-	if was.Histogram != nil {
-		for i, n := range was.Histogram.All() {
-			counts[i] = Grown(counts[i], n)
-		}
-	}
-	h := &Histogram{}
-	last := -1
-	for i, n := range counts {
-		h.AddBucket(i, n)
-		if n > 0 {
-			last = i
-		}
-	}
+// Since are the waits that w has and was, of the same listener before, has not.
+// The longest is that of w if it is a new one, or else the end of its bucket.
+func (w *Waits) Since(was *Waits) Waits {
+	h := w.Histogram.since(was.Histogram)
 	var since Waits
 	switch {
 	case w.Max > was.Max:
 		since.Max = w.Max
-	case last >= 0:
-		_, end := BucketBounds(last)
+	case h.n > 0:
+		_, end := BucketBounds(h.first + len(h.counts) - 1)
 		since.Max = min(time.Duration(end)*time.Microsecond, w.Max)
 	}
-	if last < 0 {
+	if h.n == 0 {
 		return since
 	}
 	h.NoteMax(since.Max)

@@ -103,6 +103,38 @@ func (h *Histogram) NoteMax(max time.Duration) {
 	h.noMax = false
 }
 
+// since is what h, which may be nil, has counted and was has not; it has no empty
+// buckets at its ends.
+func (h *Histogram) since(was *Histogram) *Histogram {
+	d := &Histogram{}
+	if h == nil || h == was {
+		return d
+	}
+	var buf [Buckets]uint64
+	counts := buf[:copy(buf[:], h.counts)]
+	if was != nil {
+		for i, n := range was.counts {
+			if j := was.first + i - h.first; j >= 0 && j < len(counts) {
+				counts[j] = Grown(counts[j], n)
+			}
+		}
+	}
+	lo, hi := 0, len(counts)
+	for lo < hi && counts[lo] == 0 {
+		lo++
+	}
+	for lo < hi && counts[hi-1] == 0 {
+		hi--
+	}
+	if lo < hi {
+		d.span(h.first+lo, h.first+hi)
+		for i, n := range counts[lo:hi] {
+			d.AddBucket(d.first+i, n)
+		}
+	}
+	return d
+}
+
 // Merge adds what o counts.
 func (h *Histogram) Merge(o *Histogram) {
 	if o == nil || o.n == 0 {

@@ -138,8 +138,11 @@ func (r *Row) refusing() bool { return r.LastOverflow != 0 && r.Time-r.LastOverf
 // then those where accept() fails or connections are refused lately, then by
 // dead in the queue, how full the queue is, failures, refusals, deaths, and p99
 // of waits.
-func (t *Table) Rows() []Row {
-	rows := make([]Row, 0, len(t.rows)+1)
+func (t *Table) Rows() []Row { return t.AppendRows(make([]Row, 0, len(t.rows)+1)) }
+
+// AppendRows appends what Rows gives to rows, of which there are to be none, to
+// make use of their memory.
+func (t *Table) AppendRows(rows []Row) []Row {
 	for _, r := range t.rows {
 		rows = append(rows, t.view(r))
 	}
@@ -147,11 +150,39 @@ func (t *Table) Rows() []Row {
 		c.Enqueued+c.Accepted+c.Purged+c.MigratedIn+c.MigratedOut+c.OverflowSYN+c.OverflowACK > 0 {
 		rows = append(rows, t.viewOthers())
 	}
-	slices.SortFunc(rows, worse)
+	worstFirst(rows)
 	return rows
 }
 
-func worse(a, b Row) int {
+// worstFirst sorts rows. They are large, so that each is moved once only.
+func worstFirst(rows []Row) {
+	if len(rows) < 2 {
+		return
+	}
+	order := make([]int32, len(rows))
+	for i := range rows {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return worse(&rows[a], &rows[b]) })
+	for i := range order {
+		// The rows change places in circles.
+		first := rows[i]
+		at := int32(i)
+		for order[at] != int32(i) {
+			next := order[at]
+			rows[at], order[at] = rows[next], at
+			at = next
+		}
+		rows[at], order[at] = first, at
+	}
+}
+
+// worse looks at what most often tells rows apart before it looks at the rest: of
+// many, most are idle.
+func worse(a, b *Row) int {
+	if a.quiet() && b.quiet() {
+		return cmp.Or(cmp.Compare(b.Accepted, a.Accepted), a.Key.compare(b.Key), cmp.Compare(a.ID, b.ID))
+	}
 	return cmp.Or(
 		compareStalls(a.StalledSince, b.StalledSince),
 		first(a.failing(), b.failing()),
@@ -165,6 +196,12 @@ func worse(a, b Row) int {
 		cmp.Compare(b.Accepted, a.Accepted),
 		a.Key.compare(b.Key),
 		cmp.Compare(a.ID, b.ID))
+}
+
+// quiet says that nothing of what makes a row worse than another is there.
+func (r *Row) quiet() bool {
+	return r.Depth == 0 && r.Wait.P99 == 0 && r.StalledSince == 0 && len(r.AcceptErrors) == 0 &&
+		r.OverflowSYN+r.OverflowACK+r.CloseWait+r.Reset == 0 && r.Unaccepted.Dead() == 0
 }
 
 // first puts what is so before what is not.
@@ -231,7 +268,7 @@ func (t *Table) view(r *row) Row {
 			v.ID, v.Inode, v.V6Only = one.ID, one.Inode, one.V6Only
 		}
 	}
-	slices.SortFunc(v.Members, worse)
+	worstFirst(v.Members)
 	v.setTotals(&sum, t.shared)
 	v.Enqueued += r.deaths.enqueued
 	v.Accepted += r.deaths.accepted

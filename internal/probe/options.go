@@ -24,6 +24,9 @@ type Options struct {
 	MinWait time.Duration // shorter accepted connections make no event
 	// Kinds are the events to make; nil: all. Counts do not depend on it.
 	Kinds []event.Kind
+	// Frugal bounds what sampling takes in restricted mode to 1 % of a CPU: with
+	// thousands of listeners waits are sampled more rarely.
+	Frugal bool
 	// RingSize is the size of the event buffer in bytes, rounded up to a power
 	// of two pages; 0: 8 MiB.
 	RingSize int

@@ -70,6 +70,9 @@ func (t *Tracer) readSampled(fn func(*event.Event)) error {
 		return nil
 	}
 	t.sampler.next = now.Add(sampleEvery)
+	if t.frugal {
+		defer func() { t.sampler.next = now.Add(frugally(time.Since(now))) }()
+	}
 	t.sampler.round++
 	t.sampler.peers = nil
 	before := t.lostInRing()
@@ -86,6 +89,19 @@ func (t *Tracer) readSampled(fn func(*event.Event)) error {
 	t.sampler.blind = t.walk.blind
 	t.sampler.sweep(monotonic(), fn)
 	return nil
+}
+
+const (
+	// frugalShare is the part of a CPU, one in so many, that sampling takes at most
+	// when it is to be frugal.
+	frugalShare = 100
+	// rarest bounds how rarely it samples then.
+	rarest = 2 * time.Second
+)
+
+// frugally is the time from one sample to the next when one takes so long.
+func frugally(took time.Duration) time.Duration {
+	return min(max(frugalShare*took, sampleEvery), rarest)
 }
 
 func (t *Tracer) lostInRing() uint64 {

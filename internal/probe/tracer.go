@@ -52,6 +52,7 @@ type Tracer struct {
 	forgot           time.Time // when ended processes and threads were looked for
 	pruned           time.Time // the same, of threads in calls of accept()
 	sampler          *sampler  // restricted mode only
+	frugal           bool      // it samples so rarely that it costs little
 	counts           counts
 }
 
@@ -72,7 +73,10 @@ func Open(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll.Collection), failed: newFailedAccepts()}
+	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll.Collection), failed: newFailedAccepts(), frugal: o.Frugal}
+	if o.Frugal && plan.Mode == Restricted {
+		plan.Limits = append(plan.Limits, fmt.Sprintf("with thousands of listeners waits are sampled more rarely, up to every %s, to take 1/%d of a CPU at most", rarest, frugalShare))
+	}
 	if err := t.start(); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}

@@ -263,16 +263,10 @@ func (p *Printer) row(s style, count, name, about string) {
 
 // losses prints the closing line.
 func (p *Printer) losses(all []listener.Loss) {
-	text := ""
-	for _, loss := range all {
-		if loss.Count == 0 {
-			continue
-		}
-		text += "; " + loss.String()
-	}
-	if text == "" {
-		p.print(faint, "", "0 events lost")
+	text, any := LossesText(all)
+	if !any {
+		p.print(faint, "", text)
 		return
 	}
-	p.print(slow, "", "lost: "+text[2:])
+	p.print(slow, "", text)
 }

@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"acceptwatch/internal/recording"
+	"acceptwatch/internal/ui/top"
+)
+
+// The bounds of how fast a recording is played.
+const (
+	slowest = 1.0 / 8
+	fastest = 1024.0
+)
+
+// player says when a replay goes on, as its user wants it.
+type player struct {
+	clock   func() int64 // ns, CLOCK_MONOTONIC of now
+	redraw  func()
+	canSeek bool
+
+	mu       sync.Mutex
+	from, to int64 // ns, of the recording; to 0: not known
+	at       int64 // ns: where it was
+	since    int64 // ns: when it was there
+	speed    float64
+	paused   bool
+	caught   bool   // it has come to where it is to be
+	ended    bool   // nothing is left
+	wanted   *int64 // ns: where to go; nil: nowhere else
+	wake     chan struct{}
+}
+
+func newPlayer(clock func() int64) *player {
+	return &player{clock: clock, speed: 1, wake: make(chan struct{}, 1), redraw: func() {}}
+}
+
+// begin begins a run of a recording.
+func (p *player) begin(from, to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.from, p.to = from, to
+	p.goTo(from)
+}
+
+// goTo puts the position somewhere.
+func (p *player) goTo(at int64) {
+	p.at, p.since = at, p.clock()
+	p.caught, p.ended = false, false
+}
+
+// position is where the recording is to be now.
+func (p *player) position() int64 {
+	if p.paused || p.ended || !p.caught {
+		return p.at
+	}
+	return p.at + int64(float64(p.clock()-p.since)*p.speed)
+}
+
+// hold stops the clock at the position, so that what it goes by can be changed.
+func (p *player) hold() { p.at, p.since = p.position(), p.clock() }
+
+// tape is what the screen shows of it.
+func (p *player) tape() top.Tape {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.position()
+	if p.to != 0 {
+		at = min(at, p.to)
+	}
+	return top.Tape{From: p.from, To: p.to, At: at, Speed: p.speed, Paused: p.paused, Ended: p.ended}
+}
+
+// arrived says that what was asked for is there, and can be shown.
+func (p *player) arrived() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.caught || p.ended
+}
+
+// obey does what the user wants.
+func (p *player) obey(c top.Command) {
+	p.mu.Lock()
+	p.hold()
+	switch {
+	case c.Pause:
+		p.paused = !p.paused
+	case c.Faster:
+		p.speed = min(p.speed*2, fastest)
+	case c.Slower:
+		p.speed = max(p.speed/2, slowest)
+	case c.Begin:
+		p.seek(p.from)
+	case c.Seek != 0:
+		p.seek(p.full(c.Seek))
+	}
+	p.mu.Unlock()
+	p.nudge()
+}
+
+// full is a place at a distance, on the full multiples of it from the beginning,
+// so that going back and forth leads to the same places.
+func (p *player) full(by time.Duration) int64 {
+	at, step := p.at-p.from, max(int64(by), -int64(by))
+	if by < 0 {
+		return p.from + max((at-1)/step, 0)*step
+	}
+	return p.from + (at/step+1)*step
+}
+
+func (p *player) seek(to int64) {
+	if p.canSeek {
+		if p.to != 0 {
+			to = min(to, p.to)
+		}
+		p.wanted = &to
+	}
+}
+
+func (p *player) nudge() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// reach waits until it is the turn of what happened at a time. It returns true
+// when something else is wanted instead, or ctx has ended.
+func (p *player) reach(ctx context.Context, at int64) (elsewhere bool) {
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		if p.wanted != nil {
+			p.mu.Unlock()
+			return true
+		}
+		ahead := at - p.position()
+		if ahead <= 0 {
+			p.mu.Unlock()
+			return false
+		}
+		if !p.caught {
+			p.caught, p.since = true, p.clock()
+		}
+		wait := time.Second
+		if !p.paused {
+			wait = min(wait, time.Duration(float64(ahead)/p.speed)+time.Microsecond)
+		}
+		p.mu.Unlock()
+		p.redraw()
+		p.sleep(ctx, wait)
+	}
+	return true
+}
+
+// over waits at the end of the recording. It returns false when ctx has ended.
+func (p *player) over(ctx context.Context) (elsewhere bool) {
+	p.mu.Lock()
+	p.hold()
+	p.ended = true
+	if p.to != 0 {
+		p.at = p.to
+	}
+	p.mu.Unlock()
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		wanted := p.wanted != nil
+		p.mu.Unlock()
+		if wanted {
+			return true
+		}
+		p.redraw()
+		p.sleep(ctx, time.Second)
+	}
+	return false
+}
+
+// take is where to go, once.
+func (p *player) take() (to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to = *p.wanted
+	p.wanted = nil
+	p.goTo(to)
+	return to
+}
+
+func (p *player) sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-p.wake:
+	case <-timer.C:
+	}
+}
+
+// endOf finds out when the first run of a recording ends, in ns of
+// CLOCK_MONOTONIC; 0: it cannot be told without reading all of it.
+func (a *app) endOf(path string) (end int64) {
+	if path == stdName {
+		return 0
+	}
+	r, closer, err := a.openRecording(path)
+	if err != nil {
+		return 0
+	}
+	defer closer.Close()
+	if r.Header() == nil || r.SeekTime(1<<62) != nil {
+		return 0
+	}
+	for r.Next() {
+		rec := r.Record()
+		if rec.Kind == recording.KindHeader {
+			break
+		}
+		if at, told := rec.Time(); told {
+			end = max(end, at)
+		}
+	}
+	return end
+}
