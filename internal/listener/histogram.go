@@ -149,7 +149,7 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	var below uint64
 	for i, n := range h.counts {
 		if below += n; below >= rank {
-			wait := representative(h.first + i)
+			wait := BucketMiddle(h.first + i)
 			if known {
 				wait = min(wait, greatest)
 			}
@@ -159,9 +159,10 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return greatest // not reached: n is the sum of counts
 }
 
-// representative is the value of [a,b) whose greatest relative error is the
-// least: 2ab/(a+b), off by at most (b-a)/(b+a).
-func representative(i int) time.Duration {
+// BucketMiddle stands for the waits in bucket i, which is 0 to Buckets-1: of
+// [a,b), the value whose greatest relative error is the least, 2ab/(a+b), off by
+// at most (b-a)/(b+a).
+func BucketMiddle(i int) time.Duration {
 	lo, hi := BucketBounds(i)
 	if hi-lo == 1 {
 		return time.Duration(lo) * time.Microsecond
