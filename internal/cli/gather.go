@@ -83,13 +83,14 @@ func (g *gatherer) listeners(rows []listener.Row) []ui.Listener {
 	for i := range selected {
 		selected[i].Owners = g.ownersOf(&selected[i].Row)
 	}
-	if !filtersProcesses(g.filter) {
-		return selected
-	}
-	return slices.DeleteFunc(selected, func(l ui.Listener) bool {
-		return l.Accepted+l.Enqueued+l.Overflow() == 0 && !slices.ContainsFunc(l.Owners, g.named) &&
-			!slices.ContainsFunc(l.AcceptErrors, g.namesFailed)
-	})
+	return slices.DeleteFunc(selected, func(l ui.Listener) bool { return !g.concerns(&l.Row, l.Owners) })
+}
+
+// concerns says whether the filter selects a row by who holds it: the kernel
+// counts only what is selected.
+func (g *gatherer) concerns(row *listener.Row, owners []owner.Process) bool {
+	return !filtersProcesses(g.filter) || row.Accepted+row.Enqueued+row.Overflow() > 0 ||
+		slices.ContainsFunc(owners, g.named) || slices.ContainsFunc(row.AcceptErrors, g.namesFailed)
 }
 
 // namesFailed says whether the filter names the process for which accept()

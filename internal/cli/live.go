@@ -39,6 +39,7 @@ type live struct {
 	attached func()
 	stepped  func(now int64) error
 
+	sampleEvery int64 // ns between samples
 	// When things were last done, in ns of CLOCK_MONOTONIC.
 	sampled, walked, measured, told int64 // told 0: is to be, again
 
@@ -58,7 +59,7 @@ func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *liv
 	if e, ok := src.(explainer); ok {
 		what.why = e.Why()
 	}
-	l := &live{src: src, asked: make(map[uint32]bool), warned: make(map[string]bool)}
+	l := &live{src: src, sampleEvery: sampleEvery, asked: make(map[uint32]bool), warned: make(map[string]bool)}
 	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, a.env.monotonic())
 	if a.env.evidence != nil && o.diagnosis != diagnosisOff {
 		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode(), o.diagnosis == diagnosisFull)
@@ -143,7 +144,7 @@ func (l *live) step(ctx context.Context, now int64) error {
 	if err := l.src.Read(l.apply); err != nil {
 		return err
 	}
-	if now-l.sampled >= sampleEvery || waits {
+	if now-l.sampled >= l.sampleEvery || waits {
 		if err := l.sample(waits); err != nil {
 			return err
 		}

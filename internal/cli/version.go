@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"acceptwatch/internal/metrics"
 )
 
 // version is set by a release build: -ldflags "-X acceptwatch/internal/cli.version=v1.2.3".
@@ -54,6 +56,13 @@ func toolVersion() string {
 		return b.Version + "+" + b.Commit[:min(len(b.Commit), 12)]
 	}
 	return b.Version
+}
+
+// metricsBuild is the same for metrics.
+func metricsBuild() metrics.Build {
+	info, _ := debug.ReadBuildInfo()
+	b := readBuild(version, info)
+	return metrics.Build{Version: b.Version, Revision: b.Commit, Go: b.Go}
 }
 
 // readBuild prefers the version of a release to that of the module. info may

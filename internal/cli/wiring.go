@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"acceptwatch/internal/filter"
+	"acceptwatch/internal/metrics"
 	"acceptwatch/internal/probe"
 )
 
@@ -27,6 +28,15 @@ func (s probeSource) SetHeld(sockets []heldSocket) error {
 		held[i] = probe.Held(socket)
 	}
 	return s.Tracer.SetHeld(held)
+}
+
+// Programs are what the tracer's have cost, in this package's words.
+func (s probeSource) Programs() []metrics.Program {
+	var all []metrics.Program
+	for _, p := range s.Tracer.Programs() {
+		all = append(all, metrics.Program(p))
+	}
+	return all
 }
 
 // openQueues is the walk of snapshot: a socket iterator.

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"slices"
 	"time"
 
 	"acceptwatch/internal/listener"
@@ -48,15 +47,9 @@ func DefaultLabels() []Label { return []Label{LabelListener, LabelPort, LabelNet
 // DefaultMost is that of Options.
 const DefaultMost = 2000
 
-const (
-	// keepClosed is how long a series without an open listener stays, in ns.
-	keepClosed = int64(10 * time.Minute)
-	// keepShown is how often it was shown when its place can be given away.
-	keepShown = 2
-	// notKnownFor is after how long what happened at an address is counted
-	// although no listener became known there, in ns.
-	notKnownFor = int64(time.Minute)
-)
+// notKnownFor is after how long what happened at an address is counted although no
+// listener became known there, in ns.
+const notKnownFor = int64(time.Minute)
 
 // Book keeps the series. It is for one goroutine; what Take returns may be read by
 // any.
@@ -68,6 +61,7 @@ type Book struct {
 	rows     map[listener.RowName]*entry
 	shared   *listener.Histogram // of listeners without one of their own, as of the last look
 	failures map[uint16]uint64   // as of the last look
+	lost     map[string]uint64   // the most so far: some can be made up for
 	series   map[labelSet]*series
 	other    *series
 	folded   map[labelSet]struct{}
@@ -96,7 +90,7 @@ func NewBook(o Options) *Book {
 	return &Book{
 		opt: o, descs: newDescs(o.Labels), wheres: newWheres(),
 		rows: make(map[listener.RowName]*entry), series: make(map[labelSet]*series),
-		folded: make(map[labelSet]struct{}),
+		folded: make(map[labelSet]struct{}), lost: make(map[string]uint64),
 	}
 }
 
@@ -127,6 +121,10 @@ func (b *Book) count(l *Look) {
 		b.others().counts.addErrors(grown)
 	}
 	b.failures = errorsOf(l.Failures)
+	for i := range l.Losses {
+		loss := &l.Losses[i]
+		b.lost[loss.What] = max(b.lost[loss.What], loss.Count)
+	}
 	for key := range folded {
 		if _, already := b.folded[key]; !already {
 			b.foldings++
@@ -231,70 +229,4 @@ func (b *Book) countRest(r *listener.Row) {
 		e.waits = waits
 	}
 	b.settle(e, r, b.others())
-}
-
-// seriesOf is the series of these labels, or that of what finds no room.
-func (b *Book) seriesOf(key labelSet, folded map[labelSet]struct{}) *series {
-	if s := b.series[key]; s != nil {
-		return s
-	}
-	// Once that there was no room, there is none until the next look.
-	if len(b.series) >= b.opt.Most && (len(folded) > 0 || !b.makeRoom()) {
-		folded[key] = struct{}{}
-		return b.others()
-	}
-	s := &series{labels: key.pairs(b.opt.Labels)}
-	b.series[key] = s
-	return s
-}
-
-func (b *Book) others() *series {
-	if b.other == nil {
-		key := others(b.opt.Labels)
-		b.other = &series{labels: key.pairs(b.opt.Labels)}
-	}
-	return b.other
-}
-
-// makeRoom gives up the series that has been without a listener for the longest,
-// and was shown since. It reports false if there is none.
-func (b *Book) makeRoom() bool {
-	var oldest labelSet
-	var s *series
-	for key, has := range b.series {
-		if has.closedAt != 0 && has.shown >= keepShown && (s == nil || has.closedAt < s.closedAt) {
-			oldest, s = key, has
-		}
-	}
-	if s == nil {
-		return false
-	}
-	delete(b.series, oldest)
-	return true
-}
-
-// drop gives up the series that have been without a listener for long enough.
-func (b *Book) drop(now int64) {
-	for key, s := range b.series {
-		switch {
-		case s.open > 0:
-			s.closedAt, s.shown = 0, 0
-		case s.closedAt == 0:
-			s.closedAt, s.shown = now, 1
-		case now-s.closedAt >= keepClosed:
-			delete(b.series, key)
-		default:
-			s.shown++
-		}
-	}
-}
-
-// keys are the label sets, in order.
-func (b *Book) keys() []labelSet {
-	keys := make([]labelSet, 0, len(b.series))
-	for key := range b.series {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, func(x, y labelSet) int { return slices.Compare(x[:], y[:]) })
-	return keys
 }

@@ -94,8 +94,8 @@ func (s *show) rest(l *Look) {
 	s.gauge(d.listeners, nil, float64(open))
 	s.gauge(d.folded, nil, float64(len(b.folded)))
 	s.counter(d.foldedTotal, nil, float64(b.foldings))
-	for i := range l.Losses {
-		s.counter(d.lost, []*dto.LabelPair{pair("what", l.Losses[i].What)}, float64(l.Losses[i].Count))
+	for _, what := range slices.Sorted(maps.Keys(b.lost)) {
+		s.counter(d.lost, []*dto.LabelPair{pair("what", what)}, float64(b.lost[what]))
 	}
 	s.gauge(d.mode, []*dto.LabelPair{pair("mode", l.Mode)}, 1)
 	of := b.opt.Build
