@@ -113,6 +113,13 @@ func (o *serveOptions) check() error {
 	return nil
 }
 
+// source is what serve needs: no events of connections, so that they cost nothing.
+func (o *serveOptions) source() sourceOptions {
+	return sourceOptions{
+		Mode: o.trace.mode, Filter: o.trace.filter, Kinds: []event.Kind{event.ListenerClosed}, Room: o.metrics.Most,
+	}
+}
+
 // serve attaches and serves until ctx ends.
 func (a *app) serve(ctx context.Context, o *serveOptions) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -126,9 +133,7 @@ func (a *app) serve(ctx context.Context, o *serveOptions) error {
 	server.start(cancel)
 	defer server.stop()
 	context.AfterFunc(ctx, server.stop) // while the source is closed
-	// Events of connections are not made, so that they cost nothing.
-	err = a.attach(ctx, sourceOptions{Mode: o.trace.mode, Filter: o.trace.filter, Kinds: []event.Kind{event.ListenerClosed}},
-		func(src source) error { return s.run(ctx, src) })
+	err = a.attach(ctx, o.source(), func(src source) error { return s.run(ctx, src) })
 	if err == nil || errors.Is(err, context.Canceled) {
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 			err = cause

@@ -44,6 +44,9 @@ type sourceOptions struct {
 	Filter  filter.Filter // PIDs and Comms take effect by SetHeld
 	MinWait time.Duration // accepted connections that waited less need no event
 	Kinds   []event.Kind  // that events are wanted of; nil: all
+	// Room is for how many listeners there is to be room at least, and for their
+	// histograms.
+	Room int
 }
 
 // openSource attaches. An error that wraps fs.ErrPermission or

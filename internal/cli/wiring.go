@@ -11,7 +11,7 @@ import (
 // openProbe is the source of a live command: the eBPF programs.
 func openProbe(_ context.Context, o sourceOptions) (source, error) {
 	tracer, err := probe.Open(probe.Options{
-		Mode: probe.Mode(o.Mode), Filter: o.Filter, MinWait: o.MinWait, Kinds: o.Kinds,
+		Mode: probe.Mode(o.Mode), Filter: o.Filter, MinWait: o.MinWait, Kinds: o.Kinds, Room: o.Room,
 	})
 	if err != nil {
 		return nil, err

@@ -101,24 +101,11 @@ func Grown(now, was uint64) uint64 { return max(now, was) - was }
 // waitsSince are the waits that w has and was has not. The longest is that of w
 // if it is a new one, or else the end of its bucket.
 func waitsSince(w, was *Waits) Waits {
-	var counts [Buckets]uint64
-	if w.Histogram != nil {
-		for i, n := range w.Histogram.All() {
-			counts[i] = n
-		}
-	}
-	if was.Histogram != nil {
-		for i, n := range was.Histogram.All() {
-			counts[i] = Grown(counts[i], n)
-		}
-	}
 	h := &Histogram{}
+	h.AddGrown(w.Histogram, was.Histogram)
 	last := -1
-	for i, n := range counts {
-		h.AddBucket(i, n)
-		if n > 0 {
-			last = i
-		}
+	for i := range h.All() {
+		last = i
 	}
 	var since Waits
 	switch {

@@ -117,6 +117,23 @@ func (h *Histogram) Merge(o *Histogram) {
 	h.noMax = h.noMax || o.noMax
 }
 
+// AddGrown adds what now counts and was, the same at an earlier time or nil for
+// nothing, did not. Their greatest wait is not known until NoteMax.
+func (h *Histogram) AddGrown(now, was *Histogram) {
+	if now == nil || now.n == 0 {
+		return
+	}
+	h.span(now.first, now.first+len(now.counts))
+	for i, n := range now.counts {
+		if was != nil {
+			if at := now.first + i - was.first; at >= 0 && at < len(was.counts) {
+				n = Grown(n, was.counts[at])
+			}
+		}
+		h.AddBucket(now.first+i, n)
+	}
+}
+
 // Clone is a copy that shares nothing with h.
 func (h *Histogram) Clone() *Histogram {
 	c := *h

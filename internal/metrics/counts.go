@@ -92,28 +92,3 @@ func errorsSince(errors, was map[uint16]uint64) map[uint16]uint64 {
 	}
 	return since
 }
-
-// grownWaits adds to a histogram what one has that it had not before, and reports
-// whether that is any. Waits only come, so one with as many has the same.
-func grownWaits(to, now, was *listener.Histogram) bool {
-	if now == nil || waitsIn(now) == waitsIn(was) {
-		return false
-	}
-	var before [listener.Buckets]uint64
-	if was != nil {
-		for i, n := range was.All() {
-			before[i] = n
-		}
-	}
-	for i, n := range now.All() {
-		to.AddBucket(i, listener.Grown(n, before[i]))
-	}
-	return true
-}
-
-func waitsIn(h *listener.Histogram) uint64 {
-	if h == nil {
-		return 0
-	}
-	return h.Count()
-}

@@ -56,11 +56,20 @@ func (s *series) see(r *listener.Row) {
 	s.now.depth += uint64(r.Depth)
 }
 
-// addWaits adds the waits that one histogram has more than another.
+// addWaits adds the waits that one histogram has more than another. Waits only
+// come, so one with as many has the same.
 func (s *series) addWaits(now, was *listener.Histogram) {
-	if grownWaits(&s.waits, now, was) {
+	if waitsIn(now) != waitsIn(was) {
+		s.waits.AddGrown(now, was)
 		s.histogram = nil
 	}
+}
+
+func waitsIn(h *listener.Histogram) uint64 {
+	if h == nil {
+		return 0
+	}
+	return h.Count()
 }
 
 // labelled are the labels and one more. The result is to read only.

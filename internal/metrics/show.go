@@ -15,13 +15,14 @@ import (
 const restricted = "restricted"
 
 // perSeries is about how many metrics a series has, to make room for them.
-const perSeries = 18
+const perSeries = 20
 
 // Take takes a look, and returns the metrics as of then, which never change.
 func (b *Book) Take(l *Look) []prometheus.Metric {
 	b.count(l)
 	s := &show{book: b, exact: l.Mode != restricted}
 	s.values = make([]value, 0, (len(b.series)+1)*perSeries+64)
+	s.all = make([]prometheus.Metric, 0, cap(s.values)+len(b.series)+1)
 	for _, key := range b.keys() {
 		s.series(b.series[key])
 	}
