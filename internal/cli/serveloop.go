@@ -147,7 +147,10 @@ func (s *scrapes) take() scraped {
 		return s.last
 	}
 	s.meet(now)
-	rows := slices.DeleteFunc(l.hosts.rowsOf(l.rows()), func(r listener.Row) bool { return !l.hosts.concerns(&r, l.hosts.ownersOf(&r)) })
+	rows := l.hosts.rowsOf(l.rows())
+	if filtersProcesses(&l.opt.filter) {
+		rows = slices.DeleteFunc(rows, func(r listener.Row) bool { return !l.hosts.concerns(&r, l.hosts.ownersOf(&r)) })
+	}
 	seen := &metrics.Look{
 		Time: s.app.env.monotonic(), Mode: l.src.Mode(), Rows: rows,
 		Failures: l.hosts.unplaced(l.table.AcceptErrors()), Losses: l.table.Losses(),

@@ -112,6 +112,11 @@ func (s *session) took(c recording.Clock) {
 func (s *session) update(sample *listener.Sample, waits bool) {
 	s.tape.sample(sample, waits)
 	s.table.Update(sample, s.emit)
+	for i := range sample.Listeners {
+		if c := &sample.Listeners[i]; c.Closed { // of which there may be no event
+			delete(s.lastAccepts, c.ID)
+		}
+	}
 	if v, ok := s.view.(rowsView); ok && s.began {
 		v.rows(s.hosts.rowsOf(s.rows()))
 	}
