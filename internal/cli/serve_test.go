@@ -171,8 +171,10 @@ func TestServeShowsWhatTheKernelCounts(t *testing.T) {
 		`close_wait_total{listener="127.0.0.1:8000",process="python3"} 1`,
 		`overflow_total{at="syn",listener="127.0.0.1:8000",process="python3"} 2`,
 		`overflow_total{at="ack",listener="127.0.0.1:8000",process="python3"} 1`,
-		`accept_queue_depth{listener="127.0.0.1:8000",process="python3"} 0`,
-		`listeners 0`, `mode_info{mode="fentry"} 1`)
+		`accept_queue_max_depth{listener="127.0.0.1:8000",process="python3"} 3`, `listeners 0`, `mode_info{mode="fentry"} 1`)
+	if strings.Contains(body, "\nacceptwatch_accept_queue_depth{") {
+		t.Error("a listener that has closed has a queue")
+	}
 	if !strings.Contains(body, "\ngo_goroutines ") || !strings.Contains(body, "\nprocess_cpu_seconds_total ") {
 		t.Error("what it costs itself is not there")
 	}

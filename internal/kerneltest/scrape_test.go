@@ -163,6 +163,7 @@ func wantErrors(t *testing.T, s *served) {
 	}
 	check(t, os.WriteFile("/proc/sys/kernel/bpf_stats_enabled", []byte("1"), 0))
 	defer func() { check(t, os.WriteFile("/proc/sys/kernel/bpf_stats_enabled", []byte("0"), 0)) }()
+	// At least that which sees accept() fail runs, and that which walks.
 	await(t, "runs of programs", func() bool {
 		runs, seconds := 0, 0
 		for name, v := range s.scrape() {
@@ -173,7 +174,7 @@ func wantErrors(t *testing.T, s *served) {
 				seconds++
 			}
 		}
-		return runs > 2 && seconds == runs
+		return runs >= 2 && seconds >= 2
 	})
 }
 

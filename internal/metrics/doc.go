@@ -13,7 +13,8 @@
 //
 // A series whose listeners have all closed stays for ten minutes with its last
 // counts, so that no scraper misses them, or less if its place is needed and it
-// was shown twice. When it comes back after that, it begins at 0.
+// was shown twice. It has no depth then, no limit and no stall, as there is no
+// queue. When it comes back after that, it begins at 0.
 //
 // At most as many series as Options.Most, besides one: what finds no room is summed
 // up in listener="other", with what the source itself could tie to no listener,

@@ -55,12 +55,14 @@ func (s *show) gauge(d *prometheus.Desc, labels []*dto.LabelPair, v float64) {
 // series shows what there is of each set of labels.
 func (s *show) series(r *series) {
 	d, c := s.book.descs, &r.counts
-	s.gauge(d.depth, r.labels, float64(r.now.depth))
-	s.gauge(d.limit, r.labels, float64(r.now.limit))
 	s.gauge(d.maxDepth, r.labels, float64(r.maxDepth))
-	s.gauge(d.stalled, r.labels, one(r.now.stalled))
-	if r.now.oldest > 0 || !r.now.unknown {
-		s.gauge(d.oldest, r.labels, r.now.oldest.Seconds())
+	if r.open > 0 { // or there is no queue
+		s.gauge(d.depth, r.labels, float64(r.now.depth))
+		s.gauge(d.limit, r.labels, float64(r.now.limit))
+		s.gauge(d.stalled, r.labels, one(r.now.stalled))
+		if r.now.oldest > 0 || !r.now.unknown {
+			s.gauge(d.oldest, r.labels, r.now.oldest.Seconds())
+		}
 	}
 	s.counter(d.enqueued, r.labels, float64(c.enqueued))
 	s.counter(d.closeWait, r.labels, float64(c.closeWait))
