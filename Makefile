@@ -83,7 +83,7 @@ lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 
 .PHONY: test-unit
 test-unit: unit-needs ## Unit and script tests; as root also this host's kernel, in every mode that it allows
-	ACCEPTWATCH_NEED_ZSTD=1 $(GO) test ./...
+	ACCEPTWATCH_NEED_ZSTD=1 ACCEPTWATCH_NEED_PROMETHEUS=1 $(GO) test ./...
 
 .PHONY: test-race
 test-race: race-needs unit-needs ## The same with the race detector
@@ -199,7 +199,7 @@ stall-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless node=nodejs
 
 unit-needs:
-	@.ci/need zstd=zstd
+	@.ci/need zstd=zstd promtool=prometheus
 
 dist-needs:
 	@.ci/need git=git mandoc=mandoc groff=groff-base

@@ -28,8 +28,8 @@ func newHostCompletion(a *app) hostCompletion {
 	return hostCompletion{env: &a.env, namespaces: completeNamespaces}
 }
 
-// patience is how long somebody who pressed Tab waits.
-const patience = 2 * time.Second
+// tabPatience is how long somebody who pressed Tab waits.
+const tabPatience = 2 * time.Second
 
 // held is a listener and a process that has it; none: it is not known.
 type held struct {
@@ -38,7 +38,7 @@ type held struct {
 }
 
 func (h hostCompletion) listeners(ctx context.Context) []held {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, tabPatience)
 	defer cancel()
 	sockets, _ := h.env.list(ctx, sockdiag.States(sockdiag.Listen), &filter.Filter{})
 	inodes := map[uint32]struct{}{}

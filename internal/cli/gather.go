@@ -110,10 +110,14 @@ func (g *gatherer) appendJoined(all []ui.Listener, rows []listener.Row) []ui.Lis
 	if !filtersProcesses(g.filter) {
 		return all
 	}
-	return slices.DeleteFunc(all, func(l ui.Listener) bool {
-		return l.Accepted+l.Enqueued+l.Overflow() == 0 && !slices.ContainsFunc(l.Owners, g.named) &&
-			!slices.ContainsFunc(l.AcceptErrors, g.namesFailed)
-	})
+	return slices.DeleteFunc(all, func(l ui.Listener) bool { return !g.concerns(&l.Row, l.Owners) })
+}
+
+// concerns says whether the filter selects a row by who holds it: the kernel
+// counts only what is selected.
+func (g *gatherer) concerns(row *listener.Row, owners []owner.Process) bool {
+	return !filtersProcesses(g.filter) || row.Accepted+row.Enqueued+row.Overflow() > 0 ||
+		slices.ContainsFunc(owners, g.named) || slices.ContainsFunc(row.AcceptErrors, g.namesFailed)
 }
 
 // mostAsked is how many sockets are remembered not to have a holder.

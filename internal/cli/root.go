@@ -23,7 +23,8 @@ const rootExamples = `  acceptwatch doctor                      what works on th
   acceptwatch diagnose --port 8000        why is nothing accepted?
   acceptwatch trace --min-wait 100ms      only connections that waited
   acceptwatch trace -o json | jq .        JSON Lines
-  acceptwatch record -w night.trace       for later: see trace -r and export`
+  acceptwatch record -w night.trace       for later: see trace -r and export
+  acceptwatch serve                       metrics for Prometheus`
 
 // usageTemplate is cobra's, less what says the same twice.
 var usageTemplate = `Usage:
@@ -86,6 +87,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newReportCommand,
 		newExportCommand,
 		newRecordCommand,
+		newServeCommand,
 		newSnapshotCommand,
 		newTopCommand,
 

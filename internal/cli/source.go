@@ -7,6 +7,7 @@ import (
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/metrics"
 )
 
 // restricted is the mode that counts neither refused connections nor failed
@@ -44,6 +45,9 @@ type sourceOptions struct {
 	MinWait time.Duration // accepted connections that waited less need no event
 	Kinds   []event.Kind  // that events are wanted of; nil: all
 	Frugal  bool          // what is sampled, is so rarely enough to cost little
+	// Room is for how many listeners there is to be room at least, and for their
+	// histograms.
+	Room int
 }
 
 // openSource attaches. An error that wraps fs.ErrPermission or
@@ -53,6 +57,11 @@ type openSource func(ctx context.Context, options sourceOptions) (source, error)
 // explainer is a source that knows why it is in its mode.
 type explainer interface {
 	Why() string // in words: "BTF trampolines work here"
+}
+
+// costed is a source that knows what its programs in the kernel have cost.
+type costed interface {
+	Programs() []metrics.Program
 }
 
 // holder is a source that follows the listeners of processes: it is told which

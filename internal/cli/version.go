@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"acceptwatch/internal/metrics"
 	"acceptwatch/internal/probe"
 	"acceptwatch/internal/stacks"
 )
@@ -65,6 +66,13 @@ func toolVersion() string {
 		return b.Version + "+" + b.Commit[:min(len(b.Commit), 12)]
 	}
 	return b.Version
+}
+
+// metricsBuild is the same for metrics.
+func metricsBuild() metrics.Build {
+	info, _ := debug.ReadBuildInfo()
+	b := readBuild(version, info)
+	return metrics.Build{Version: b.Version, Revision: b.Commit, Go: b.Go}
 }
 
 // readBuild prefers the version of a release to that of the module. info may

@@ -101,7 +101,8 @@ func Grown(now, was uint64) uint64 { return max(now, was) - was }
 // Since are the waits that w has and was, of the same listener before, has not.
 // The longest is that of w if it is a new one, or else the end of its bucket.
 func (w *Waits) Since(was *Waits) Waits {
-	h := w.Histogram.since(was.Histogram)
+	h := &Histogram{}
+	h.AddGrown(w.Histogram, was.Histogram)
 	var since Waits
 	switch {
 	case w.Max > was.Max:

@@ -103,38 +103,6 @@ func (h *Histogram) NoteMax(max time.Duration) {
 	h.noMax = false
 }
 
-// since is what h, which may be nil, has counted and was has not; it has no empty
-// buckets at its ends.
-func (h *Histogram) since(was *Histogram) *Histogram {
-	d := &Histogram{}
-	if h == nil || h == was {
-		return d
-	}
-	var buf [Buckets]uint64
-	counts := buf[:copy(buf[:], h.counts)]
-	if was != nil {
-		for i, n := range was.counts {
-			if j := was.first + i - h.first; j >= 0 && j < len(counts) {
-				counts[j] = Grown(counts[j], n)
-			}
-		}
-	}
-	lo, hi := 0, len(counts)
-	for lo < hi && counts[lo] == 0 {
-		lo++
-	}
-	for lo < hi && counts[hi-1] == 0 {
-		hi--
-	}
-	if lo < hi {
-		d.span(h.first+lo, h.first+hi)
-		for i, n := range counts[lo:hi] {
-			d.AddBucket(d.first+i, n)
-		}
-	}
-	return d
-}
-
 // Merge adds what o counts.
 func (h *Histogram) Merge(o *Histogram) {
 	if o == nil || o.n == 0 {
@@ -147,6 +115,37 @@ func (h *Histogram) Merge(o *Histogram) {
 	h.n += o.n
 	h.max = max(h.max, o.max)
 	h.noMax = h.noMax || o.noMax
+}
+
+// AddGrown adds what now counts and was, the same at an earlier time or nil for
+// nothing, did not. Their greatest wait is not known until NoteMax.
+func (h *Histogram) AddGrown(now, was *Histogram) {
+	if now == nil || now.n == 0 || now == was {
+		return
+	}
+	grown := func(i int) uint64 {
+		n := now.counts[i]
+		if was != nil {
+			if at := now.first + i - was.first; at >= 0 && at < len(was.counts) {
+				n = Grown(n, was.counts[at])
+			}
+		}
+		return n
+	}
+	lo, hi := 0, len(now.counts)
+	for lo < hi && grown(lo) == 0 {
+		lo++
+	}
+	for lo < hi && grown(hi-1) == 0 {
+		hi--
+	}
+	if lo == hi {
+		return
+	}
+	h.span(now.first+lo, now.first+hi)
+	for i := lo; i < hi; i++ {
+		h.AddBucket(now.first+i, grown(i))
+	}
 }
 
 // Clone is a copy that shares nothing with h.
@@ -181,7 +180,7 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	var below uint64
 	for i, n := range h.counts {
 		if below += n; below >= rank {
-			wait := representative(h.first + i)
+			wait := BucketMiddle(h.first + i)
 			if known {
 				wait = min(wait, greatest)
 			}
@@ -191,9 +190,10 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return greatest // not reached: n is the sum of counts
 }
 
-// representative is the value of [a,b) whose greatest relative error is the
-// least: 2ab/(a+b), off by at most (b-a)/(b+a).
-func representative(i int) time.Duration {
+// BucketMiddle stands for the waits in bucket i, which is 0 to Buckets-1: of
+// [a,b), the value whose greatest relative error is the least, 2ab/(a+b), off by
+// at most (b-a)/(b+a).
+func BucketMiddle(i int) time.Duration {
 	lo, hi := BucketBounds(i)
 	if hi-lo == 1 {
 		return time.Duration(lo) * time.Microsecond

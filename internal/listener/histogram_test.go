@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -202,4 +203,40 @@ func FuzzHistogram(f *testing.F) {
 			t.Errorf("quantile %v of %d and %d: %v", q, a, b, got)
 		}
 	})
+}
+
+// What has come since is what is there and was not, however the two overlap.
+func TestAddGrownIsTheDifference(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		var was, since Histogram
+		for range r.IntN(20) {
+			was.AddBucket(r.IntN(Buckets), r.Uint64N(5))
+		}
+		now := was.Clone()
+		want := map[int]uint64{}
+		for range r.IntN(20) {
+			i, n := r.IntN(Buckets), r.Uint64N(5)
+			now.AddBucket(i, n)
+			if n > 0 {
+				want[i] += n
+			}
+		}
+		since.AddGrown(now, &was)
+		got := map[int]uint64{}
+		for i, n := range since.All() {
+			got[i] = n
+		}
+		if !maps.Equal(got, want) || since.Count() != now.Count()-was.Count() {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+	var all, none Histogram
+	all.AddGrown(&Histogram{}, nil)
+	none.AddGrown(nil, &all)
+	none.AddBucket(3, 7)
+	all.AddGrown(&none, nil)
+	if all.Count() != 7 {
+		t.Errorf("%d of what was nothing before, want 7", all.Count())
+	}
 }

@@ -73,6 +73,7 @@ type Waits struct {
 	P50, P90, P99 time.Duration
 	Max           time.Duration // exact; 0: none accepted
 	Histogram     *Histogram    // to read only; nil: not asked for
+	Shared        bool          // the histogram is the one that all rows share which are Folded and have no other
 }
 
 // Unaccepted is what is in a queue.
@@ -324,7 +325,7 @@ func (v *Row) setTotals(s *totals, shared *Histogram) {
 	v.Folded = s.folded
 	v.Wait = Waits{Max: time.Duration(s.maxWait), Histogram: s.waits}
 	if s.folded && s.waits == nil {
-		v.Wait.Histogram = shared
+		v.Wait.Histogram, v.Wait.Shared = shared, true
 	}
 	if h := v.Wait.Histogram; h != nil {
 		v.Wait.Count = h.Count()

@@ -33,6 +33,9 @@ type Options struct {
 	// Listeners is how many listeners get counts of their own; 0: by how many
 	// there are.
 	Listeners int
+	// Room is for how many listeners there is to be room at least, and for their
+	// histograms, as long as Listeners does not say otherwise.
+	Room int
 
 	// addresses is how many local addresses get counts of their own; 0: by how
 	// many listeners there are. Tests make it small.
@@ -73,10 +76,10 @@ func chooseSizes(o *Options, existing, pageSize int) sizes {
 	}
 	listeners := o.Listeners
 	if listeners == 0 {
-		listeners = max(defaultListeners, 2*existing)
+		listeners = max(defaultListeners, 2*existing, o.Room)
 	}
 	listeners = min(listeners, largestListeners)
-	histograms := min(max(defaultHistograms, 2*existing), listeners) + int(firstHistogram)
+	histograms := min(max(defaultHistograms, 2*existing, o.Room), listeners) + int(firstHistogram)
 	histograms = min(histograms, histogramMemory/int(unsafe.Sizeof(tracingHistogram{})))
 	addresses := o.addresses
 	if addresses == 0 {

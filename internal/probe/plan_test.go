@@ -151,6 +151,8 @@ func TestChooseSizes(t *testing.T) {
 		"a million":   {Options{}, 1000000, sizes{8 << 20, 1 << 20, 16384, 1 << 17, false}},
 		"tiny ring":   {Options{RingSize: 1}, 0, sizes{4096, 4096, 1026, 8192, false}},
 		"odd ring":    {Options{RingSize: 5000}, 0, sizes{8192, 4096, 1026, 8192, false}},
+		"room":        {Options{Room: 5000}, 2000, sizes{8 << 20, 5000, 5002, 8192, false}},
+		"no room":     {Options{Room: 5000}, 10000, sizes{8 << 20, 20000, 16384, 20000, false}},
 		"few entries": {Options{Listeners: 16}, 0, sizes{8 << 20, 16, 18, 8192, false}},
 	}
 	for name, c := range cases {
