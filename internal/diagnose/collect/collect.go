@@ -221,7 +221,7 @@ func (c *collector) blind(e *diagnose.Evidence, holders int, queueErr error) {
 		threads += max(0, p.count-len(p.threads))
 	}
 	if denied > 0 || c.refused > 0 {
-		say("the system calls or descriptors of %d processes may not be read: run as root or with CAP_SYS_PTRACE", max(denied, 1))
+		say("the system calls or descriptors of %d processes may not be read: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root", max(denied, 1))
 	}
 	if threads > 0 {
 		say("%d more threads were not looked at: the limit is %d", threads, c.opt.MaxThreads)
