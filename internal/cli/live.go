@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/fence"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/ui"
@@ -32,6 +33,9 @@ const (
 type live struct {
 	*session
 	src source
+
+	// later is what is yet to be done, for the fence.
+	later fence.Later
 
 	// attached, if not nil, is called when the header has been shown. stepped,
 	// if not nil, is called after each look at the source; its error ends the
@@ -80,6 +84,7 @@ func (l *live) run(ctx context.Context) error {
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
+	l.fence()
 	var broken error
 	for ctx.Err() == nil && broken == nil {
 		now := l.app.env.monotonic()
@@ -103,6 +108,18 @@ func (l *live) run(ctx context.Context) error {
 		return broken
 	}
 	return l.tape.failed()
+}
+
+// fence gives up what is not used from here on. What cannot be given up does not
+// stop anybody from watching.
+func (l *live) fence() {
+	if l.app.env.fence == nil {
+		return
+	}
+	l.later.Stacks = l.doctor != nil && l.doctor.stacks
+	if err := l.app.env.fence(l.later); err != nil {
+		l.warn("give up privileges", err)
+	}
 }
 
 // begin looks at what is queued already, and prints the header.
