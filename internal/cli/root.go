@@ -87,6 +87,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newDoctorCommand,
 		newReportCommand,
 		newExportCommand,
+		newManifestCommand,
 		newRecordCommand,
 		newSnapshotCommand,
 

@@ -390,10 +390,13 @@ func missingHook(role Role) string {
 
 // working returns an error for the first of the named trials that failed.
 func working(named ...any) error {
+	var paranoid *preflight.ParanoidError
 	for i := 0; i < len(named); i += 2 {
 		t, name := named[i+1].(preflight.Trial), named[i].(string)
 		switch {
 		case t.OK():
+		case errors.As(t.Err, &paranoid):
+			return fmt.Errorf("no privilege for %s: kernel.perf_event_paranoid is %d, which asks for CAP_SYS_ADMIN", name, paranoid.Level)
 		case t.Reason == preflight.Privilege:
 			return fmt.Errorf("no privilege for %s", name)
 		case t.Reason == preflight.Policy:
