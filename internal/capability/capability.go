@@ -49,7 +49,7 @@ func Watching() []Capability {
 // unlimited: maps count against it there.
 func LockedMemory() Capability {
 	return Capability{unix.CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE",
-		"lift the limit on locked memory, before Linux 5.11", ""}
+		"lift the limit on locked memory", ""}
 }
 
 // Set is a set of capabilities: bit n is capability n.

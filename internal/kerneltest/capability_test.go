@@ -222,6 +222,27 @@ func paranoid(t *testing.T) bool {
 	return level > 2
 }
 
+// The fence leaves what stacks need: their programs are loaded when a stall begins.
+func TestFencedTraceNamesFunctionsOfAStalledServer(t *testing.T) {
+	unlockMemory(t)
+	everyMode(t, func(t *testing.T, mode string) {
+		server := startCommand(t, as(exec.Command("python3", "-I", "testdata/computes.py"), somebody, 0))
+		at := strings.TrimPrefix(server.awaitLine("listening "), "listening ")
+		caps := capability.Bits(capability.Watching())
+		tr := trace{startCommand(t, as(acceptwatch(t, "trace", "--mode", mode, "--port", portOf(t, at), "--diagnose"), nobody, caps))}
+		tr.awaitLine("TIME ")
+		if got := status(t, tr.pid(), "Seccomp"); got != "2" {
+			t.Errorf("Seccomp of the fenced process is %s, want 2", got)
+		}
+		dial(t, at)
+		tr.awaitLine(" samples)")
+		tr.stop()
+		if len(tr.stderr()) > 0 {
+			t.Errorf("warned of: %q", tr.stderr())
+		}
+	})
+}
+
 // What is not walked is counted all the same: the table says so of CAP_SYS_ADMIN.
 func TestWithoutSysAdminOtherNamespacesAreCounted(t *testing.T) {
 	unlockMemory(t)
