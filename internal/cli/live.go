@@ -84,7 +84,8 @@ func (l *live) run(ctx context.Context) error {
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
-	l.fence()
+	l.later.Stacks = l.doctor != nil && l.doctor.stacks
+	l.app.giveUp(l.later)
 	var broken error
 	for ctx.Err() == nil && broken == nil {
 		now := l.app.env.monotonic()
@@ -108,18 +109,6 @@ func (l *live) run(ctx context.Context) error {
 		return broken
 	}
 	return l.tape.failed()
-}
-
-// fence gives up what is not used from here on. What cannot be given up does not
-// stop anybody from watching.
-func (l *live) fence() {
-	if l.app.env.fence == nil {
-		return
-	}
-	l.later.Stacks = l.doctor != nil && l.doctor.stacks
-	if err := l.app.env.fence(l.later); err != nil {
-		l.warn("give up privileges", err)
-	}
 }
 
 // begin looks at what is queued already, and prints the header.
