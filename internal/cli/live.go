@@ -34,9 +34,6 @@ type live struct {
 	*session
 	src source
 
-	// later is what is yet to be done, for the fence.
-	later fence.Later
-
 	// attached, if not nil, is called when the header has been shown. stepped,
 	// if not nil, is called after each look at the source; its error ends the
 	// run, after the summary.
@@ -49,6 +46,7 @@ type live struct {
 	doctor *diagnostician // nil: nothing is diagnosed
 	ill    uint32         // inode of the listener that is
 
+	later  fence.Later     // what is yet to be done, when the header has been shown
 	part   int             // of the recording
 	asked  map[uint32]bool // inodes whose holders were looked for
 	warned map[string]bool

@@ -47,16 +47,16 @@ func unlockMemory(t *testing.T) {
 	check(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &all))
 }
 
-// insideNamespace runs fn on a thread in a network namespace of its own, with
-// loopback up, which lives as long as what fn starts.
-func insideNamespace(t *testing.T, fn func()) {
+// inside runs fn on a thread in a namespace of its own, which prepare has set up,
+// and which lives as long as what fn starts.
+func inside(t *testing.T, namespace int, prepare func() error, fn func()) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
+		err := unix.Unshare(namespace)
 		if err == nil {
-			err = exec.Command("ip", "link", "set", "lo", "up").Run()
+			err = prepare()
 		}
 		if err == nil {
 			fn()
@@ -65,6 +65,8 @@ func insideNamespace(t *testing.T, fn func()) {
 	}()
 	check(t, <-done)
 }
+
+func loopbackUp() error { return exec.Command("ip", "link", "set", "lo", "up").Run() }
 
 // servers are a netcat each of somebody, here and in another network namespace:
 // each has accepted one client, and accepts no more.
@@ -82,7 +84,7 @@ func startServers(t *testing.T) *servers {
 	}
 	s.here = listen(s.at)
 	await(t, "the listener", func() bool { return listening(ss(t), s.at) != nil })
-	insideNamespace(t, func() { s.away = listen(s.awayAt) })
+	inside(t, unix.CLONE_NEWNET, loopbackUp, func() { s.away = listen(s.awayAt) })
 	await(t, "the listener in the other namespace", func() bool {
 		return bytes.Contains(s.connections(t), []byte(" 0A ")) // LISTEN
 	})
@@ -231,14 +233,56 @@ func TestFencedTraceNamesFunctionsOfAStalledServer(t *testing.T) {
 		caps := capability.Bits(capability.Watching())
 		tr := trace{startCommand(t, as(acceptwatch(t, "trace", "--mode", mode, "--port", portOf(t, at), "--diagnose"), nobody, caps))}
 		tr.awaitLine("TIME ")
-		if got := status(t, tr.pid(), "Seccomp"); got != "2" {
-			t.Errorf("Seccomp of the fenced process is %s, want 2", got)
-		}
+		await(t, "the fence", func() bool { return status(t, tr.pid(), "Seccomp") == "2" })
 		dial(t, at)
 		tr.awaitLine(" samples)")
 		tr.stop()
 		if len(tr.stderr()) > 0 {
 			t.Errorf("warned of: %q", tr.stderr())
+		}
+	})
+}
+
+// ProtectKernelTunables= of the unit hides addresses of kernel functions, and has
+// /sys and /proc/sys for reading only.
+func TestHiddenKernelAddressesAreNotMissed(t *testing.T) {
+	unlockMemory(t)
+	hidden := t.TempDir() + "/nothing"
+	check(t, os.WriteFile(hidden, nil, 0))
+	protect := func() error {
+		for _, m := range []struct {
+			source, target string
+			flags          uintptr
+		}{
+			{"", "/", unix.MS_REC | unix.MS_PRIVATE},
+			{hidden, "/proc/kallsyms", unix.MS_BIND},
+			{"/proc/sys", "/proc/sys", unix.MS_BIND},
+			{"", "/proc/sys", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY},
+			{"/sys", "/sys", unix.MS_BIND | unix.MS_REC},
+			{"", "/sys", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY},
+			{"", "/sys/kernel/tracing", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY},
+		} {
+			if err := unix.Mount(m.source, m.target, "", m.flags, ""); err != nil {
+				return fmt.Errorf("mount %s: %w", m.target, err)
+			}
+		}
+		return nil
+	}
+	everyMode(t, func(t *testing.T, mode string) {
+		s := startServers(t)
+		first := connect(t, "127.0.1.1", s.at)
+		first.awaitServed(s.at)
+		var tr trace
+		inside(t, unix.CLONE_NEWNS, protect, func() {
+			tr = trace{startCommand(t, as(acceptwatch(t, "trace", "--mode", mode, "-o", "json", "--port", portOf(t, s.at)), nobody, capability.Bits(capability.Watching())))}
+		})
+		tr.await("the listeners", func() bool { return len(tr.lines()) > 0 })
+		second := connect(t, "127.0.1.2", s.at)
+		second.interrupt(s.at)
+		wantOneCloseWait(t, tr, s.at, second)
+		tr.stop()
+		if said := strings.Join(tr.stderr(), "\n"); strings.Contains(said, "cannot") && mode == "fentry" {
+			t.Errorf("said was %s", said)
 		}
 	})
 }
@@ -251,7 +295,7 @@ func TestWithoutSysAdminOtherNamespacesAreCounted(t *testing.T) {
 			t.Skip("kprobes may need it themselves, and mode restricted sees accepts by walking")
 		}
 		s := &servers{awayAt: "127.0.0.1:7000"}
-		insideNamespace(t, func() {
+		inside(t, unix.CLONE_NEWNET, loopbackUp, func() {
 			s.away = startCommand(t, as(exec.Command("nc", "-l", "127.0.0.1", "7000"), somebody, 0))
 		})
 		await(t, "the listener", func() bool { return bytes.Contains(s.connections(t), []byte(" 0A ")) })
