@@ -34,7 +34,7 @@ import (
 // Later is what this process will yet do, other than watch.
 type Later struct {
 	Files  bool // make, rename or remove files: recordings in several, dumps
-	Stacks bool // name functions of the kernel in stacks
+	Stacks bool // take stacks, and open files of other processes for names in them
 	Signal bool // send signals to processes of other users
 }
 
@@ -59,7 +59,7 @@ func Set(l Later) error {
 	if err := dropCapabilities(l.keeps()); err != nil {
 		return err
 	}
-	err := filterCalls(l.Files)
+	err := filterCalls(l)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // no CONFIG_SECCOMP_FILTER
 		return nil
 	}

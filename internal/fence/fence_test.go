@@ -169,21 +169,26 @@ func TestFencedProcessReadsAndWritesNothingElse(t *testing.T) {
 	always := map[string]string{
 		"write an open file": "yes", "sync an open file": "yes", "read a file": "yes", "read a link": "yes", "listen": "yes",
 		"run a program": no, "trace a process": no, "mount": no, "leave its namespace": no, "set the clock": no,
-		"open by io_uring": no, "open by openat2": no,
+		"open by io_uring": no,
 	}
 	for _, c := range []struct {
 		name    string
 		later   Later
 		changes string // of files
+		openat2 string
 	}{
-		{"nothing more to write", Later{}, no},
-		{"files later", Later{Files: true}, ""},
+		{"nothing more to write", Later{}, no, no},
+		{"files later", Later{Files: true}, "", ""},
+		{"stacks later", Later{Stacks: true}, no, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := fenced(t, c.later).Can
 			for what, answer := range got {
 				want, ok := always[what]
-				if !ok {
+				switch {
+				case what == "open by openat2":
+					want = c.openat2
+				case !ok:
 					want = c.changes
 				}
 				// Some need others before them, in an order that is left to chance.

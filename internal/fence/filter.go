@@ -21,8 +21,7 @@ var never = append([]uint32{
 	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME,
 	unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_SETREUID, unix.SYS_SETREGID, unix.SYS_SETRESUID, unix.SYS_SETRESGID,
 	unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL, unix.SYS_USERFAULTFD,
-	// These would open files past the filter.
-	unix.SYS_OPENAT2, unix.SYS_IO_URING_SETUP,
+	unix.SYS_IO_URING_SETUP, // it would open files past the filter
 }, neverHere...)
 
 // changes are system calls that change files by their names.
@@ -44,12 +43,17 @@ const (
 	offsetArgument = 16 // of the first; 8 bytes each, the lower half first
 )
 
-// filter refuses with EPERM. Files says that files are made, renamed or removed
-// yet. Calls of another architecture are refused too.
-func filter(files bool) []bpf.Instruction {
+// filter refuses with EPERM what is not done later. Calls of another architecture
+// are refused too.
+func filter(l Later) []bpf.Instruction {
 	refused := append([]uint32(nil), never...)
-	if !files {
+	if !l.Files {
 		refused = append(refused, changes...)
+	}
+	// Its flags cannot be seen, as they are in memory. Package symbol opens with it
+	// what a server may have put in the place of its program.
+	if !l.Files && !l.Stacks {
+		refused = append(refused, unix.SYS_OPENAT2)
 	}
 	var (
 		refuse = bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)}
@@ -67,7 +71,7 @@ func filter(files bool) []bpf.Instruction {
 	for _, number := range refused {
 		program = append(program, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: number, SkipTrue: 1}, refuse)
 	}
-	if !files {
+	if !l.Files {
 		for _, open := range opens {
 			program = append(program,
 				bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: open.number, SkipTrue: 4},
@@ -86,8 +90,8 @@ type opened struct{ number, flags uint32 }
 
 // filterCalls puts the filter on all threads, and so forbids programs that are
 // run from gaining privileges.
-func filterCalls(files bool) error {
-	raw, err := bpf.Assemble(filter(files))
+func filterCalls(l Later) error {
+	raw, err := bpf.Assemble(filter(l))
 	if err != nil {
 		return fmt.Errorf("assemble the filter of system calls: %w", err)
 	}
