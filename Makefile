@@ -83,7 +83,7 @@ lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 
 .PHONY: test-unit
 test-unit: unit-needs ## Unit and script tests; as root also this host's kernel, in every mode that it allows
-	ACCEPTWATCH_NEED_ZSTD=1 ACCEPTWATCH_NEED_PROMETHEUS=1 $(GO) test ./...
+	ACCEPTWATCH_NEED_ZSTD=1 ACCEPTWATCH_NEED_PROMETHEUS=1 ACCEPTWATCH_NEED_SYSTEMD=1 $(GO) test ./...
 
 .PHONY: test-race
 test-race: race-needs unit-needs ## The same with the race detector
@@ -126,7 +126,7 @@ test-flight: build vm-needs ## The flight recorder in a VM while the demo runs t
 		/bin/acceptwatch record --last 1m --trigger 'close_wait>=1/s | stall' --calm 3s -w /tmp -- /bin/acceptwatch demo
 	.ci/flight $(ACCEPTWATCH) bin/flight
 
-TOOLS = nc,ss,python3
+TOOLS = nc,ss,python3,ip,nsenter
 SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsByMPTCP
 # Servers that stop accepting, and why: see internal/kerneltest.
 STALL_TESTS = TestServersThatStop|TestHealthyServers|TestTraceAndReportSayWhy
@@ -185,7 +185,7 @@ clean: ## Remove what was built here
 .PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs dist-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
-		xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
+		nsenter=util-linux xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
 		node=nodejs nginx=nginx haproxy=haproxy redis-server=redis-server java=default-jre-headless /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 c-needs:
@@ -199,7 +199,7 @@ stall-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless node=nodejs
 
 unit-needs:
-	@.ci/need zstd=zstd promtool=prometheus
+	@.ci/need zstd=zstd promtool=prometheus systemd-analyze=systemd
 
 dist-needs:
 	@.ci/need git=git mandoc=mandoc groff=groff-base

@@ -78,6 +78,7 @@ func (a *app) demo(ctx context.Context, o demo.Options, mode string, asJSON bool
 
 	traced := *a
 	traced.Out = oneAtATime(a.Out)
+	traced.env.fence = nil // the server is not to be left behind
 	narrator := traced.Out
 	if asJSON {
 		narrator = a.Err

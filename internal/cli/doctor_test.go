@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/preflight"
 )
 
@@ -18,7 +19,7 @@ func healthyDoctor() doctorHost {
 	f := &preflight.Features{
 		Release: "6.12.0", Arch: "amd64", Major: 6, Minor: 12, OuterUser: true, OuterPID: true,
 		BTF: yes, Fentry: yes, Kprobe: yes, TpBTF: yes, IterTCP: yes, RingBuf: yes, ProbeRead: yes,
-		Caps:      preflight.Caps{SysAdmin: true, BPF: true, Perfmon: true, SysPtrace: true},
+		Caps:      capability.Bits(capability.Watching()),
 		Functions: make(map[string]preflight.Function),
 	}
 	for _, name := range preflight.FunctionNames() {
@@ -56,7 +57,7 @@ func TestDoctorExitCodes(t *testing.T) {
 			h.attach = func(context.Context) (attachment, error) { return attachment{}, errors.New("verifier") }
 		}, exitUnavailable, "fail  attach"},
 		{"nothing works", func(h *doctorHost) {
-			h.detect().Caps = preflight.Caps{}
+			h.detect().Caps = 0
 			h.plan = func(*preflight.Features) preflight.Plan { return preflight.WithoutEBPF("see what fails above") }
 			h.attach = func(context.Context) (attachment, error) {
 				t.Error("attached without a mode")

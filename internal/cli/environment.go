@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"acceptwatch/internal/fence"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/netns"
 	"acceptwatch/internal/owner"
@@ -46,6 +47,10 @@ type environment struct {
 
 	// spawn runs a function beside everything else.
 	spawn func(func())
+
+	// fence takes from the process what it will not use later, for good; nil: it
+	// keeps everything, as a process must that is not the program's own.
+	fence func(fence.Later) error
 }
 
 // hostSocket is a socket and the inode of its network namespace.
@@ -64,6 +69,7 @@ func hostEnvironment() environment {
 		owners:    owner.Scanner{}.Scan,
 		host:      hostIdentity(),
 		spawn:     func(run func()) { go run() },
+		fence:     fence.Set,
 	}
 	if own, err := netns.Current(); err == nil {
 		env.netns = own.Inode

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"acceptwatch/internal/fence"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/recording"
 	"acceptwatch/internal/trigger"
@@ -46,6 +47,7 @@ func (a *app) fly(ctx context.Context, o *recordOptions) error {
 		}
 		shown.flight = f
 		l.record(&tape{to: box, survived: func(err *recording.WriteError) { a.log.Error().Msg(err.Error()) }})
+		l.later = fence.Later{Files: true, Signal: command != nil}
 		l.attached = func() {
 			a.log.Info().Str("mode", src.Mode()).Str("filter", o.trace.filter.String()).Str("trigger", o.flight.text).
 				Msg("keeping the last " + ui.Duration(o.flight.last) + " in memory")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/fence"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/ui"
@@ -52,8 +53,9 @@ type live struct {
 	doctor *diagnostician // nil: nothing is diagnosed
 	ill    uint32         // inode of the listener that is
 
-	part   int    // of the recording
-	met    uint64 // of the table, when holders were last looked for
+	later  fence.Later // what is yet to be done, when the header has been shown
+	part   int         // of the recording
+	met    uint64      // of the table, when holders were last looked for
 	warned map[string]bool
 }
 
@@ -87,6 +89,8 @@ func (l *live) run(ctx context.Context) error {
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
+	l.later.Stacks = l.doctor != nil && l.doctor.stacks
+	l.app.giveUp(l.later)
 	var broken error
 	for ctx.Err() == nil && broken == nil {
 		now := l.app.env.monotonic()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"acceptwatch/internal/fence"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/ui"
 )
@@ -153,6 +154,7 @@ func (a *app) record(ctx context.Context, o *recordOptions) error {
 		}
 		shown.records(file)
 		l.record(&file.tape)
+		l.later = fence.Later{Files: o.into.rotates(), Signal: command != nil}
 		l.attached = func() { command.start(ctx, cancel) }
 		l.stepped = func(int64) error {
 			shown.lost = lossesOf(l.table.Losses())

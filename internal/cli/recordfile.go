@@ -101,7 +101,7 @@ func (f *fileFlags) parse(out io.Writer) error {
 			return usageErrorf("bad --rotate-size: %w", err)
 		}
 	}
-	rotates := o.MaxSize > 0 || o.MaxAge > 0
+	rotates := f.rotates()
 	switch {
 	case o.MaxAge < 0:
 		return usageErrorf("bad --rotate-every: %s is over before it begins, give a time such as 10m", o.MaxAge)
@@ -116,6 +116,9 @@ func (f *fileFlags) parse(out io.Writer) error {
 	}
 	return nil
 }
+
+// rotates says that other files are begun later.
+func (f *fileFlags) rotates() bool { return f.options.MaxSize > 0 || f.options.MaxAge > 0 }
 
 // create begins the recording.
 func (f *fileFlags) create(out io.Writer, h *recording.Header) (*recordFile, error) {

@@ -86,6 +86,7 @@ func subcommands() []func(*app) *cobra.Command {
 		newDoctorCommand,
 		newReportCommand,
 		newExportCommand,
+		newManifestCommand,
 		newRecordCommand,
 		newServeCommand,
 		newSnapshotCommand,

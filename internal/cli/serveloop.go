@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"acceptwatch/internal/fence"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/metrics"
 	"acceptwatch/internal/ui"
@@ -101,6 +102,7 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 	if err := s.live.begin(ctx); err != nil {
 		return err
 	}
+	a.giveUp(fence.Later{})
 	a.log.Info().Str("mode", src.Mode()).Str("filter", s.opt.trace.filter.String()).Strs("limits", src.Limits()).Msg("watching")
 	pace := betweenScrapes
 	if src.Mode() == restricted {

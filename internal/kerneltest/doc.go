@@ -4,7 +4,7 @@
 //
 //	go build -trimpath -o bin/acceptwatch ./cmd/acceptwatch   # CGO_ENABLED=0
 //	ACCEPTWATCH_MODES=fentry,kprobe,restricted vmrun test --tags kernel \
-//		--timeout 25m --with nc,ss,python3,nginx,haproxy,redis-server,java \
+//		--timeout 25m --with nc,ss,python3,ip,nsenter,nginx,haproxy,redis-server,java \
 //		--file bin/acceptwatch:/bin/acceptwatch \
 //		--file "$(CGO_ENABLED=0 go tool -n pprof):/bin/pprof" \
 //		--env ACCEPTWATCH_BIN=/bin/acceptwatch ./internal/kerneltest

@@ -63,7 +63,7 @@ func (r Report) Complete() bool { return r.Denied == 0 && r.Failed == 0 }
 func (r Report) String() string {
 	var s string
 	if r.Denied > 0 {
-		s = fmt.Sprintf("%s could not be inspected (permission denied: run as root or with CAP_SYS_PTRACE)", quantity.Plural(r.Denied, "process"))
+		s = fmt.Sprintf("%s could not be inspected (permission denied: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root)", quantity.Plural(r.Denied, "process"))
 	}
 	if r.Failed > 0 {
 		if s != "" {

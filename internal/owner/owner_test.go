@@ -139,7 +139,7 @@ func TestReportSaysWhatIsMissing(t *testing.T) {
 	}
 	r.failed(3, unix.EPERM)
 	r.failed(4, unix.EMFILE)
-	want := "2 processes could not be inspected (permission denied: run as root or with CAP_SYS_PTRACE); " +
+	want := "2 processes could not be inspected (permission denied: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root); " +
 		"1 process could not be inspected (inspect process 4: too many open files)"
 	if got := r.String(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 )
 
 // Detect tries everything once and takes a few tens of milliseconds. It
@@ -26,7 +29,7 @@ func Detect() *Features {
 		f.Functions = functions(spec)
 	}
 	f.RingBuf = try(tryRingBuf())
-	f.Kprobe = try(k.tryKprobe())
+	f.Kprobe = f.perfTrial(k.tryKprobe())
 	f.Fentry = try(needs(f.BTF, "the kernel's BTF", k.tryFentry))
 	f.TpBTF = try(needs(f.BTF, "the kernel's BTF", k.tryTpBTF))
 	f.IterTCP = try(needs(f.BTF, "the kernel's BTF", k.tryIterTCP))
@@ -60,12 +63,13 @@ func DetectWalk() *Features {
 func here() *Features {
 	f := &Features{
 		Arch:      runtime.GOARCH,
-		Caps:      effectiveCaps(),
+		Caps:      capability.Effective(),
 		Lockdown:  activeWord(readFile("/sys/kernel/security/lockdown")),
 		Seccomp:   seccompFiltered(readFile("/proc/self/status")),
 		OuterUser: initialNamespace("user", procUserInitIno),
 		OuterPID:  initialNamespace("pid", procPIDInitIno),
 	}
+	f.PerfParanoid, _ = strconv.Atoi(strings.TrimSpace(string(readFile("/proc/sys/kernel/perf_event_paranoid"))))
 	f.Release = kernelRelease()
 	f.Major, f.Minor = parseRelease(f.Release)
 	f.Memlock = liftMemlock(!f.AtLeast(5, 11))
@@ -74,6 +78,15 @@ func here() *Features {
 
 // trial sorts the result of an attempt.
 func (f *Features) trial(err error) Trial { return trial(err, f.Caps.Tracing() && f.OuterUser) }
+
+// perfTrial sorts the result of an attempt that calls perf_event_open.
+func (f *Features) perfTrial(err error) Trial {
+	t := f.trial(err)
+	if t.Reason == Policy && f.PerfParanoid > 2 && !f.Caps.Has(unix.CAP_SYS_ADMIN) {
+		t.Reason, t.Err = Privilege, &ParanoidError{f.PerfParanoid, err}
+	}
+	return t
+}
 
 // needs makes the attempt if what it builds on is there. If that is known to
 // be missing, so is the rest; if that is not known, neither is the rest.
@@ -99,25 +112,6 @@ func inVehicle(f *Features, attempt func(*ebpf.ProgramSpec) error) error {
 		return attempt(fentrySpec())
 	default:
 		return fmt.Errorf("no tracing program can be loaded: %w", errUnexplored)
-	}
-}
-
-// effectiveCaps reads them with capget(2), which needs no /proc. On an error,
-// which only bad arguments can cause, it reports none.
-func effectiveCaps() Caps {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return Caps{}
-	}
-	has := func(bit int) bool { return data[bit/32].Effective>>(bit%32)&1 == 1 }
-	return Caps{
-		SysAdmin:    has(unix.CAP_SYS_ADMIN),
-		BPF:         has(unix.CAP_BPF),
-		Perfmon:     has(unix.CAP_PERFMON),
-		NetAdmin:    has(unix.CAP_NET_ADMIN),
-		SysPtrace:   has(unix.CAP_SYS_PTRACE),
-		SysResource: has(unix.CAP_SYS_RESOURCE),
 	}
 }
 

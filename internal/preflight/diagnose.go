@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -129,8 +130,12 @@ func kprobeFinding(h Host) Finding {
 	case ModeNone:
 		status, consequence = Fail, "kprobe mode needs it"
 	}
-	return program("kprobe", "attaching a kprobe", h.Features, h.Features.Kprobe, status, consequence,
+	found := program("kprobe", "attaching a kprobe", h.Features, h.Features.Kprobe, status, consequence,
 		"use a kernel built with CONFIG_KPROBE_EVENTS=y")
+	if paranoid := (*ParanoidError)(nil); status != OK && errors.As(h.Features.Kprobe.Err, &paranoid) {
+		found.Remedy = "add CAP_SYS_ADMIN, or set kernel.perf_event_paranoid to 2"
+	}
+	return found
 }
 
 func probeReadFinding(h Host) Finding {
@@ -294,17 +299,11 @@ func diagFinding(h Host) Finding {
 // sightFindings are about what can be named and reached, apart from events.
 func sightFindings(f *Features) []Finding {
 	var out []Finding
-	if !f.Caps.SysPtrace {
-		out = append(out, Finding{ID: "owners", Status: Warn,
-			What:        "processes of other users cannot be looked into",
-			Consequence: "their listeners have no owner in the output",
-			Remedy:      "add cap_sys_ptrace and cap_dac_read_search"})
-	}
-	if !f.Caps.SysAdmin {
-		out = append(out, Finding{ID: "namespaces", Status: Warn,
-			What:        "other network namespaces cannot be entered (needs sys_admin)",
-			Consequence: "queues in containers are not walked; their events are seen all the same",
-			Remedy:      "run it with sudo"})
+	for _, c := range f.Caps.Missing() {
+		if !c.Required() {
+			out = append(out, Finding{ID: lower(c), Status: Warn,
+				What: c.Name + " is missing", Consequence: c.Without, Remedy: "run it with sudo, or add " + c.Name})
+		}
 	}
 	if !f.OuterPID {
 		out = append(out, Finding{ID: "pid_namespace", Status: Warn,

@@ -8,6 +8,8 @@
 // What follows from the answers is pure (Diagnose) and needs no kernel.
 package preflight
 
+import "acceptwatch/internal/capability"
+
 // Answer is what a trial found out. Its zero value is Unknown.
 type Answer uint8
 
@@ -60,10 +62,12 @@ type Features struct {
 	// else it is empty.
 	Functions map[string]Function
 
-	Caps     Caps
+	Caps     capability.Set // effective ones
 	Memlock  Memlock
 	Lockdown string // the active word of the securityfs file; empty: not readable
 	Seccomp  bool   // a seccomp filter is installed on this process
+	// PerfParanoid is kernel.perf_event_paranoid; 0 if it cannot be read.
+	PerfParanoid int
 	// OuterUser and OuterPID say that the process runs in the initial user
 	// and PID namespace. Capabilities count for eBPF in the initial user
 	// namespace only (capable(), kernel/capability.c), and processes outside
@@ -104,15 +108,6 @@ func FunctionNames() []string {
 		"mptcp_stream_accept",
 	}
 }
-
-// Caps says which capabilities are effective.
-type Caps struct {
-	SysAdmin, BPF, Perfmon, NetAdmin, SysPtrace, SysResource bool
-}
-
-// Tracing reports whether the capabilities suffice for tracing programs:
-// CAP_BPF and CAP_PERFMON since Linux 5.8, CAP_SYS_ADMIN always.
-func (c Caps) Tracing() bool { return c.SysAdmin || c.BPF && c.Perfmon }
 
 // Memlock is the limit on locked memory, which holds maps and programs down
 // before Linux 5.11 (kernel/bpf/syscall.c, bpf_map_charge_memlock).

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -68,6 +69,20 @@ func errIsAny(err error, numbers ...syscall.Errno) bool {
 	}
 	return false
 }
+
+// ParanoidError says that perf_event_open, and so a kprobe, needs CAP_SYS_ADMIN:
+// values above 2 of the setting ask for it, which distributions have added to
+// their kernels (Debian has 3, Ubuntu 4).
+type ParanoidError struct {
+	Level int // kernel.perf_event_paranoid
+	Err   error
+}
+
+func (e *ParanoidError) Error() string {
+	return fmt.Sprintf("kernel.perf_event_paranoid is %d, which asks for CAP_SYS_ADMIN: %v", e.Level, e.Err)
+}
+
+func (e *ParanoidError) Unwrap() error { return e.Err }
 
 // errUnexplored marks a trial that had nothing to be made with.
 var errUnexplored = errors.New("not tried")

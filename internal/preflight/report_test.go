@@ -16,6 +16,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 )
 
 func TestMain(m *testing.M) {
@@ -40,7 +43,7 @@ func modern() Host {
 		BTF: yes(), Fentry: yes(), Kprobe: yes(), TpBTF: yes(), IterTCP: yes(), RingBuf: yes(),
 		ProbeRead: yes(), Loop: yes(), FetchAtomics: yes(),
 		Functions: make(map[string]Function),
-		Caps:      Caps{SysAdmin: true, BPF: true, Perfmon: true, NetAdmin: true, SysPtrace: true, SysResource: true},
+		Caps:      capability.Bits(append(capability.Watching(), capability.LockedMemory())),
 		Memlock:   Memlock{Limit: 8 << 20},
 		Lockdown:  "none",
 		OuterUser: true, OuterPID: true,
@@ -65,7 +68,7 @@ var hosts = []struct {
 	{"modern", ModeFentry, func(*Host) {}},
 	{"unprivileged", ModeNone, func(h *Host) {
 		f := h.Features
-		f.Caps, f.Lockdown, h.Canary = Caps{}, "", nil
+		f.Caps, f.Lockdown, h.Canary = 0, "", nil
 		for _, t := range []*Trial{&f.Fentry, &f.Kprobe, &f.TpBTF, &f.IterTCP, &f.RingBuf} {
 			*t = refused(false)
 		}
@@ -110,6 +113,13 @@ var hosts = []struct {
 		f.Fentry = trial(fmt.Errorf("attach fentry: create tracing link: %w", enotsupp), true)
 		h.Canary.Mode = ModeKprobe
 	}},
+	{"perf-event-paranoid", ModeRestricted, func(h *Host) {
+		f := h.Features
+		f.Caps, f.PerfParanoid = capability.Of(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE), 3
+		f.Fentry = lacking("attach fentry")
+		f.Kprobe = f.perfTrial(fmt.Errorf("attach kprobe: %w", syscall.EACCES))
+		h.Canary = nil
+	}},
 	{"lockdown-confidentiality", ModeFentry, func(h *Host) {
 		f := h.Features
 		f.Lockdown = "confidentiality"
@@ -122,7 +132,7 @@ var hosts = []struct {
 	}},
 	{"setcap-in-a-container", ModeFentry, func(h *Host) {
 		f := h.Features
-		f.Caps, f.OuterPID, f.Lockdown = Caps{BPF: true, Perfmon: true}, false, ""
+		f.Caps, f.OuterPID, f.Lockdown = capability.Of(unix.CAP_BPF, unix.CAP_PERFMON), false, ""
 		h.Canary, h.CanaryErr = nil, errors.New("connect to 127.0.0.1:43210: connection refused")
 	}},
 }

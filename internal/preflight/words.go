@@ -3,6 +3,8 @@ package preflight
 import (
 	"fmt"
 	"strings"
+
+	"acceptwatch/internal/capability"
 )
 
 // negative ends the sentence "fentry ..." for a trial that did not work.
@@ -25,6 +27,9 @@ func negative(t Trial) string {
 	}
 }
 
+// lower is the name of a capability as setcap has it, without "cap_".
+func lower(c capability.Capability) string { return strings.ToLower(c.Short()) }
+
 // privilegeRemedy says how to get the capabilities that are missing.
 func privilegeRemedy(f *Features) string {
 	if !f.OuterUser {
@@ -40,9 +45,14 @@ func privilegeRemedy(f *Features) string {
 // neededCaps lists the capabilities that eBPF needs; naming owners and
 // entering namespaces need more, which their own findings say.
 func neededCaps(f *Features) []string {
-	caps := []string{"cap_bpf", "cap_perfmon"}
+	var caps []string
+	for _, c := range capability.Watching() {
+		if c.Required() {
+			caps = append(caps, "cap_"+lower(c))
+		}
+	}
 	if f.Memlock.Counts {
-		caps = append(caps, "cap_sys_resource")
+		caps = append(caps, "cap_"+lower(capability.LockedMemory()))
 	}
 	return caps
 }
@@ -85,17 +95,11 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func capsText(c Caps) string {
+func capsText(set capability.Set) string {
 	var names []string
-	for _, one := range []struct {
-		has  bool
-		name string
-	}{
-		{c.SysAdmin, "sys_admin"}, {c.BPF, "bpf"}, {c.Perfmon, "perfmon"},
-		{c.NetAdmin, "net_admin"}, {c.SysPtrace, "sys_ptrace"}, {c.SysResource, "sys_resource"},
-	} {
-		if one.has {
-			names = append(names, one.name)
+	for _, c := range append(capability.Watching(), capability.LockedMemory()) {
+		if set.Has(c.Bit) {
+			names = append(names, lower(c))
 		}
 	}
 	if len(names) == 0 {

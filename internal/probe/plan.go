@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/preflight"
 )
 
@@ -149,20 +150,49 @@ func MakePlan(f *preflight.Features, force Mode) (*Plan, error) {
 	if len(refused) == 0 {
 		return nil, fmt.Errorf("choose mode %q: it is not one of %s, %s, %s", force, Fentry, Kprobe, Restricted)
 	}
-	return nil, &UnsupportedError{Reasons: refused, privilege: f.Fentry.Reason == preflight.Privilege}
+	return nil, &UnsupportedError{Reasons: refused, missing: missingForEBPF(f)}
 }
 
 // UnsupportedError says why no mode works.
 type UnsupportedError struct {
-	Reasons   []string
-	privilege bool
+	Reasons []string
+	missing string // privileges
 }
 
 func (e *UnsupportedError) Error() string {
-	if e.privilege {
-		return "attach to the kernel: eBPF needs privileges that this process does not have; run it with sudo"
+	if e.missing != "" {
+		return "attach to the kernel: eBPF needs " + e.missing + "; run it with sudo"
 	}
 	return fmt.Sprintf("attach to the kernel: %s; run 'acceptwatch doctor' to see what this kernel allows", strings.Join(e.Reasons, "; "))
+}
+
+// missingForEBPF names the privileges that eBPF needs and this process does not
+// have; empty: it has them.
+func missingForEBPF(f *preflight.Features) string {
+	if f.Fentry.Reason != preflight.Privilege {
+		return ""
+	}
+	var names []string
+	for _, c := range f.Caps.Missing() {
+		if c.Required() {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "privileges in the initial user namespace, which this process is not in"
+	}
+	return strings.Join(names, " and ") + ", which this process does not have"
+}
+
+// unseenWithout says what is not seen for want of privileges, a sentence each.
+func unseenWithout(caps capability.Set) []string {
+	var limits []string
+	for _, c := range caps.Missing() {
+		if !c.Required() {
+			limits = append(limits, c.Name+" is missing: "+c.Without)
+		}
+	}
+	return limits
 }
 
 func (e *UnsupportedError) Unwrap() error { return ErrUnsupported }
@@ -360,10 +390,13 @@ func missingHook(role Role) string {
 
 // working returns an error for the first of the named trials that failed.
 func working(named ...any) error {
+	var paranoid *preflight.ParanoidError
 	for i := 0; i < len(named); i += 2 {
 		t, name := named[i+1].(preflight.Trial), named[i].(string)
 		switch {
 		case t.OK():
+		case errors.As(t.Err, &paranoid):
+			return fmt.Errorf("no privilege for %s: kernel.perf_event_paranoid is %d, which asks for CAP_SYS_ADMIN", name, paranoid.Level)
 		case t.Reason == preflight.Privilege:
 			return fmt.Errorf("no privilege for %s", name)
 		case t.Reason == preflight.Policy:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf/ringbuf"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/preflight"
@@ -63,6 +64,7 @@ func Open(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
+	plan.Limits = append(plan.Limits, unseenWithout(capability.Effective())...)
 	if o.skip != nil {
 		plan.hooks = slices.DeleteFunc(plan.hooks, func(h hook) bool { return o.skip(&h) })
 	}

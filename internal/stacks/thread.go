@@ -120,5 +120,9 @@ func openProcesses(o *Options, threads []thread) map[int]*os.File {
 // alive says whether a process is the one that it was at the start.
 func (s *Sampler) alive(pid int) bool {
 	p := s.processes[pid]
-	return p != nil && unix.PidfdSendSignal(int(p.Fd()), 0, nil, 0) == nil
+	if p == nil {
+		return false
+	}
+	err := unix.PidfdSendSignal(int(p.Fd()), 0, nil, 0)
+	return err == nil || errors.Is(err, unix.EPERM) // there, and another user's: no CAP_KILL
 }

@@ -52,7 +52,7 @@ func sampleSnapshot() *Snapshot {
 		Queues: []Queue{incident, group, slow, leak,
 			queue("127.0.0.1:22", snapshot.Queue{Row: listener.Row{Backlog: 128}, Drops: 12, DropsKnown: true})},
 		Losses:  []listener.Loss{{What: "unplaced", Text: "queued connections were listed whose listener was opened or closed meanwhile", Count: 1}},
-		Notes:   []string{"owners may be missing: 41 processes could not be inspected (permission denied: run as root or with CAP_SYS_PTRACE)"},
+		Notes:   []string{"owners may be missing: 41 processes could not be inspected (permission denied: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root)"},
 		Waiting: "port 4711",
 	}
 }

@@ -222,7 +222,7 @@ func (c *collector) blind(e *diagnose.Evidence, holders int, queueErr error) {
 		threads += max(0, p.count-len(p.threads))
 	}
 	if denied > 0 || c.refused > 0 {
-		say("the system calls or descriptors of %s may not be read: run as root or with CAP_SYS_PTRACE", quantity.Plural(max(denied, 1), "process"))
+		say("the system calls or descriptors of %s may not be read: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root", quantity.Plural(max(denied, 1), "process"))
 	}
 	if threads > 0 {
 		say("%s not looked at: the limit is %d", quantity.Of(threads, "more thread[ was|s were]"), c.opt.MaxThreads)
