@@ -136,7 +136,8 @@ CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnect
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
 STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
-E2E_STALL = $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall
+E2E_STALL = $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
+	--disk 128 --disk-iops 50 --env ACCEPTWATCH_DISK=/mnt/disk
 
 STALL = internal/kerneltest/testdata/stall
 STALL_BUILT = bin/stall
@@ -185,7 +186,7 @@ clean: ## Remove what was built here
 .PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs dist-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
-		xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
+		xz=xz-utils zstd=zstd /usr/sbin/mkfs.ext4=e2fsprogs qemu-system-aarch64=qemu-system-arm \
 		node=nodejs nginx=nginx haproxy=haproxy redis-server=redis-server java=default-jre-headless /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 c-needs:
