@@ -111,6 +111,7 @@ test-kernels: build bin/places vm-needs test-flight stall-programs ## The probe 
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
 	ACCEPTWATCH_MODES=stacks $(STACKS) -k $(KERNELS) ./internal/stacks
+	ACCEPTWATCH_MODES=stacks $(STACKS) -k 7.x --append lockdown=confidentiality ./internal/stacks
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)|$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
