@@ -111,6 +111,7 @@ test-kernels: build bin/places vm-needs test-flight stall-programs ## The probe 
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
 	ACCEPTWATCH_MODES=stacks $(STACKS) -k $(KERNELS) ./internal/stacks
+	ACCEPTWATCH_MODES=stacks $(STACKS) -k 7.x --append lockdown=confidentiality ./internal/stacks
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)|$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
 		./internal/kerneltest -- -run 'Netcat|Demo$$|Lockdown|BestMode|Doctor|OutOfDescriptors'
@@ -136,7 +137,8 @@ CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnect
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
 STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
-E2E_STALL = $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall
+E2E_STALL = $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
+	--disk 128 --disk-iops 50 --env ACCEPTWATCH_DISK=/mnt/disk
 
 STALL = internal/kerneltest/testdata/stall
 STALL_BUILT = bin/stall
@@ -185,7 +187,7 @@ clean: ## Remove what was built here
 .PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs dist-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
-		nsenter=util-linux xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
+		nsenter=util-linux xz=xz-utils zstd=zstd /usr/sbin/mkfs.ext4=e2fsprogs qemu-system-aarch64=qemu-system-arm \
 		node=nodejs nginx=nginx haproxy=haproxy redis-server=redis-server java=default-jre-headless /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
 
 c-needs:

@@ -7,7 +7,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const completionHelp = `Prints a script that completes commands and flags of acceptwatch in a shell.
+const completionHelp = `Prints a script that completes commands, flags and their values in a shell: of
+--port, --pid and the like those of this host's listeners, as far as they can be
+seen, and of -r the recordings in a directory.
 
   bash  acceptwatch completion bash > /etc/bash_completion.d/acceptwatch
   zsh   acceptwatch completion zsh > "${fpath[1]}/_acceptwatch"

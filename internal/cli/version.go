@@ -17,6 +17,11 @@ import (
 // version is set by a release build: -ldflags "-X acceptwatch/internal/cli.version=v1.2.3".
 var version string
 
+const versionHelp = `Prints the version of this program and what it was built from: the commit, its
+time, whether files were changed since, the release of Go and the platform. What
+is not known is left out. -o json also has the SHA-256 sums of its eBPF programs,
+which are those of the object files in the source.`
+
 // build is what this program was built from. What is not known is left out.
 type build struct {
 	Version  string `json:"version"`
@@ -35,6 +40,7 @@ func newVersionCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
+		Long:  versionHelp,
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			asJSON, err := parseOutput(output)

@@ -109,7 +109,7 @@ func (r *Run) job() wire.Job {
 	}
 	return wire.Job{
 		Hostname: "vm", Argv: r.Argv, Env: slices.Concat(baseEnv, r.Env), Dir: dir,
-		Stdin: r.Stdin != nil, Fetch: r.Fetch,
+		Stdin: r.Stdin != nil, Fetch: r.Fetch, Disk: r.Disk.mountPoint(),
 	}
 }
 

@@ -39,6 +39,22 @@ func kernels(t *testing.T) []vm.Kernel {
 	return kernels
 }
 
+func TestEveryKernelHasTheDisk(t *testing.T) {
+	bundle, err := vm.Bundle(t.Context(), "dd", "grep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kernels(t) {
+		t.Run(k.Name, func(t *testing.T) {
+			_, stdout, stderr, err := run(t, vm.Run{Kernel: k, Files: bundle, Disk: vm.Disk{MiB: 64, IOPS: 100}},
+				"grep /mnt/disk /proc/mounts && dd if=/dev/zero of=/mnt/disk/x bs=1M count=32 conv=fsync 2>&1")
+			if err != nil || !strings.HasPrefix(stdout, "/dev/vda /mnt/disk ext4 rw") {
+				t.Errorf("%v: %s%s", err, stdout, stderr)
+			}
+		})
+	}
+}
+
 func TestEveryKernelRunsACommand(t *testing.T) {
 	const script = `
 read a b release rest < /proc/version

@@ -55,7 +55,7 @@ func (r *Run) writeInitramfs(ctx context.Context, w io.Writer) error {
 	if _, err := tree.WriteTo(buffered); err != nil {
 		return err
 	}
-	modules, err := moduleArchive(r.Kernel, r.Modules)
+	modules, err := moduleArchive(r.Kernel, slices.Concat(r.Modules, r.Disk.modules()))
 	if err != nil {
 		return err
 	}

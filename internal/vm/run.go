@@ -45,6 +45,7 @@ type Run struct {
 	MemoryMiB int    // 0: what the files need, and a gigabyte
 	Append    string // kernel arguments
 	ICount    bool   // count instructions: 1 CPU, and 1 ns of guest time each
+	Disk      Disk
 	// Timeout bounds the command, from its start; 0: 10 minutes. The command
 	// gets a SIGQUIT when it is over, so that a Go program says where it is.
 	Timeout time.Duration
@@ -89,6 +90,11 @@ func (r *Run) Do(ctx context.Context) (*Result, error) {
 	if !ok {
 		return nil, fmt.Errorf("no emulator for the architecture %q", r.Kernel.Arch)
 	}
+	disk, err := r.Disk.image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer disk.Close()
 	initramfs, size, err := r.initramfs(ctx)
 	if err != nil {
 		return nil, err
@@ -96,9 +102,8 @@ func (r *Run) Do(ctx context.Context) (*Result, error) {
 	defer initramfs.Close()
 	config := qemu.Config{
 		Arch: arch, Image: r.Kernel.Image,
-		// It has no name any more: nothing is left behind, whatever happens.
-		Initrd: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), initramfs.Fd()),
-		CPUs:   r.CPUs, MemoryMiB: r.MemoryMiB, Append: r.Append, ICount: r.ICount,
+		Initrd: nameless(initramfs), Disk: qemu.Disk{Image: nameless(disk), IOPS: r.Disk.IOPS},
+		CPUs: r.CPUs, MemoryMiB: r.MemoryMiB, Append: r.Append, ICount: r.ICount,
 		PortName: wire.PortName,
 	}
 	if config.CPUs == 0 {
@@ -112,6 +117,15 @@ func (r *Run) Do(ctx context.Context) (*Result, error) {
 	return r.boot(ctx, bootSilence, func(ctx context.Context) (*qemu.Machine, error) {
 		return qemu.Start(ctx, config, r.Console)
 	})
+}
+
+// nameless is where the emulator finds a file that has no name any more, so that
+// nothing is left behind, whatever happens; empty for none.
+func nameless(file *os.File) string {
+	if file == nil {
+		return ""
+	}
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), file.Fd())
 }
 
 // boot starts machines until one reaches init, and runs the command there.

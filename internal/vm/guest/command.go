@@ -31,6 +31,11 @@ func perform(job wire.Job, frames *wire.Reader, host *wire.Writer) (wire.Status,
 	if err := unix.Sethostname([]byte(job.Hostname)); err != nil {
 		return wire.Status{}, fmt.Errorf("set the hostname: %w", err)
 	}
+	if job.Disk != "" {
+		if err := mountDisk(job.Disk); err != nil {
+			return wire.Status{}, err
+		}
+	}
 	os.Clearenv()
 	for _, assignment := range job.Env {
 		name, value, _ := cutEnv(assignment)

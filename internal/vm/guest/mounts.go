@@ -34,6 +34,19 @@ var mounts = []mount{
 	{"securityfs", "/sys/kernel/security", quiet, "", true},
 }
 
+// diskDevice is the first disk of virtio_blk.
+const diskDevice = "/dev/vda"
+
+func mountDisk(target string) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(diskDevice, target, "ext4", unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return fmt.Errorf("mount the disk %s on %s: %w", diskDevice, target, err)
+	}
+	return nil
+}
+
 // links are what udev or systemd would have made.
 var links = map[string]string{
 	"/dev/fd":     "/proc/self/fd",

@@ -62,8 +62,15 @@ type Config struct {
 	Append    string // more kernel arguments
 	ICount    bool   // one virtual ns per instruction, whatever the host does
 	PortName  string // of the channel, as the guest sees it
+	Disk      Disk
 
 	tsc int64 // kHz: of the emulated time stamp counter; 0: not known
+}
+
+// Disk is one that the guest may write to; without an image there is none.
+type Disk struct {
+	Image string // raw
+	IOPS  int    // so many requests a second, at most; 0: any number
 }
 
 // portDescriptor is the descriptor that the emulator inherits the channel as.
@@ -74,7 +81,7 @@ func (c Config) arguments() []string {
 	devices := []device{
 		bare{}, board{c.Arch}, emulation{c.ICount, c.CPUs}, memory{c.MemoryMiB},
 		boot{c.Image, c.Initrd}, console{c.Arch.Console}, endOnReset{}, clock{c},
-		entropy{}, noSelfTests{}, channel{c.PortName}, more(c.Append),
+		entropy{}, noSelfTests{}, channel{c.PortName}, c.Disk, more(c.Append),
 	}
 	var args, kernel []string
 	for _, d := range devices {
@@ -194,6 +201,18 @@ func (c channel) arguments() []string {
 	}
 }
 func (channel) kernel() []string { return nil }
+
+func (d Disk) arguments() []string {
+	if d.Image == "" {
+		return nil
+	}
+	drive := "file=" + d.Image + ",if=none,id=disk,format=raw"
+	if d.IOPS > 0 {
+		drive += fmt.Sprintf(",throttling.iops-total=%d", d.IOPS)
+	}
+	return []string{"-drive", drive, "-device", "virtio-blk-pci,drive=disk"}
+}
+func (Disk) kernel() []string { return nil }
 
 // more is what the caller appends, last, so that it wins.
 type more string

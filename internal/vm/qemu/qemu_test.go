@@ -24,8 +24,10 @@ func TestCommandLine(t *testing.T) {
 		kernel, noArg string // in the kernel's
 	}{
 		{"plain", func(*Config) {}, "-machine q35 -cpu max -accel tcg,thread=single -smp 2 -m 1024 -kernel /k/vmlinuz -initrd /tmp/initrd", "icount", "rdinit=/init console=ttyS0 panic=-1 oops=panic", "nokaslr"},
-		{"channel", func(*Config) {}, "-chardev socket,id=channel,fd=3 -device virtio-serial-pci -device virtserialport,chardev=channel,name=port", "kvm", "no_timer_check", "lockdown"},
+		{"channel", func(*Config) {}, "-chardev socket,id=channel,fd=3 -device virtio-serial-pci -device virtserialport,chardev=channel,name=port", "virtio-blk", "no_timer_check", "lockdown"},
 		{"icount", func(c *Config) { c.ICount = true }, "-icount shift=0,sleep=off -smp 1", "-smp 2", "nokaslr", "init=/x"},
+		{"disk", func(c *Config) { c.Disk.Image = "/d" }, "-drive file=/d,if=none,id=disk,format=raw -device virtio-blk-pci,drive=disk", "throttling", "rdinit=/init", "vda"},
+		{"slow disk", func(c *Config) { c.Disk = Disk{"/d", 50} }, "format=raw,throttling.iops-total=50 -device virtio-blk-pci", "if=virtio", "rdinit=/init", "vda"},
 		{"append", func(c *Config) { c.Append = "lockdown=integrity  quiet" }, "-no-reboot", "lockdown=integrity  quiet", "lockdown=integrity quiet", "nokaslr"},
 		{"counter", func(c *Config) { c.tsc = 2596100 }, "-smp 2", "icount", "tsc=reliable tsc_early_khz=2596100", "nokaslr"},
 		{"counter of instructions", func(c *Config) { c.tsc, c.ICount = 2596100, true }, "-smp 1", "kvm", "tsc=reliable", "tsc_early_khz"},

@@ -22,6 +22,7 @@ type machineFlags struct {
 	with, files, modules, env, fetch []string
 	out, appendArgs                  string
 	cpus, memory, parallel           int
+	disk                             vm.Disk
 	icount, console                  bool
 	timeout                          time.Duration
 	input                            []byte // of the command; nil: none
@@ -38,6 +39,8 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.appendArgs, "append", "", "kernel arguments")
 	flags.IntVar(&f.cpus, "cpus", 2, "processors")
 	flags.IntVar(&f.memory, "memory", 0, "memory in MiB (default 1024 and what the files need)")
+	flags.IntVar(&f.disk.MiB, "disk", 0, "a disk of so many MiB, mounted at "+vm.DiskMount+" (default: none)")
+	flags.IntVar(&f.disk.IOPS, "disk-iops", 0, "requests a second that it serves at most (default: any number)")
 	flags.BoolVar(&f.icount, "icount", false, "count instructions: 1 processor, 1 ns of guest time per instruction")
 	flags.BoolVar(&f.console, "console", false, "show what the kernel prints")
 	flags.DurationVar(&f.timeout, "timeout", 10*time.Minute, "for the command, without the boot")
@@ -48,7 +51,7 @@ func (f *machineFlags) add(cmd *cobra.Command) {
 func (f *machineFlags) run(ctx context.Context) (vm.Run, error) {
 	r := vm.Run{
 		Env: f.env, Fetch: f.fetch, Modules: f.modules, CPUs: f.cpus, MemoryMiB: f.memory,
-		Append: f.appendArgs, ICount: f.icount, Timeout: f.timeout,
+		Append: f.appendArgs, ICount: f.icount, Timeout: f.timeout, Disk: f.disk,
 	}
 	files, err := vm.Bundle(ctx, f.with...)
 	if err != nil {

@@ -64,6 +64,7 @@ type Job struct {
 	Dir      string
 	Stdin    bool     // Stdin frames will follow; else the command reads an empty file
 	Fetch    []string // globs of the files to return
+	Disk     string   // where to mount the disk; empty: there is none
 }
 
 // Status is how the command ended.
