@@ -91,16 +91,13 @@ func grows(t *testing.T, where, by string, sizes []int, prepare func(n int) []en
 	bare := growth.Series{Cost: "the connection itself", Unit: "instructions", By: by, Where: where}
 	for _, n := range sizes {
 		at := prepare(n)
-		time.Sleep(timeWaited)
-		without := medianAmong(t, at)
+		without := settled(t, at)
 		tr := must(Open(Options{Mode: Fentry, RingSize: 64 << 20}))(t)
 		check(t, tr.Walk())
 		for range 3 {
 			check(t, tr.Read(func(*event.Event) {}))
 		}
-		medianAmong(t, at) // the first connection of a listener takes a histogram
-		time.Sleep(timeWaited)
-		with := medianAmong(t, at)
+		with := settled(t, at)
 		for _, loss := range tr.losses() {
 			t.Errorf("%d %s: %d %s", n, by, loss.Count, loss.Text)
 		}
@@ -111,6 +108,15 @@ func grows(t *testing.T, where, by string, sizes []int, prepare func(n int) []en
 	}
 	check(t, s.Print(os.Stdout))
 	check(t, bare.Print(os.Stdout))
+}
+
+// settled measures the second time: the first connection of a listener takes a
+// histogram, and the first ones of all take memory.
+func settled(t *testing.T, at []ends) int64 {
+	t.Helper()
+	medianAmong(t, at)
+	time.Sleep(timeWaited)
+	return medianAmong(t, at)
 }
 
 // medianAmong makes connections to the listeners in turn, one at a time, and

@@ -5,10 +5,14 @@ package probe
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/export"
@@ -53,6 +57,34 @@ func reading(t *testing.T, tr *Tracer) func() uint64 {
 		out.Close()
 		return read
 	}
+}
+
+// What an event costs the processors that make events at the same time.
+func TestGrowthByProcessors(t *testing.T) {
+	s := growth.Series{Cost: "an event made in the ring buffer", Unit: "ns", By: "processors that make events at once", Linear: true,
+		Where: "On this host, a ring buffer of its kernel"}
+	for n := 1; n <= runtime.NumCPU(); n *= 2 {
+		const each = 20_000
+		least := time.Duration(1<<63 - 1)
+		for range 5 {
+			p := newProducer(t, 64*mib)
+			var all sync.WaitGroup
+			began := time.Now()
+			for cpu := range n {
+				all.Go(func() {
+					runtime.LockOSThread() // and it ends with the goroutine
+					var set unix.CPUSet
+					set.Set(cpu)
+					check(t, unix.SchedSetaffinity(0, &set))
+					p.make(t, each)
+				})
+			}
+			all.Wait()
+			least = min(least, time.Since(began)/each)
+		}
+		s.Points = append(s.Points, growth.Point{Size: float64(n), Cost: float64(least)})
+	}
+	check(t, s.Print(os.Stdout))
 }
 
 const mib = 1 << 20
