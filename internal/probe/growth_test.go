@@ -4,6 +4,7 @@ package probe
 
 import (
 	"bufio"
+	goflag "flag"
 	"fmt"
 	"io"
 	"os"
@@ -110,14 +111,11 @@ func listenOn(i, backlog int) (int, error) {
 // connectFrom connects to the first listener.
 func connectFrom(i int) (int, error) { return connectTo(i, numbered(0)) }
 
-// connectTo connects from an address of 10,000 connections.
+// connectTo connects from an address and a port that no other i has.
 func connectTo(i int, to *unix.SockaddrInet4) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	}
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 2, 0, byte(i / 10_000)}})
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 2, 0, byte(i / 10_000)}, Port: 20_000 + i%10_000})
 	}
 	if err == nil {
 		err = unix.Connect(fd, to)
@@ -220,16 +218,40 @@ func (l *looking) measure(t *testing.T, n int) {
 	}))
 	add(&l.sample, meanCPU(t, 20, func() { table.Update(must(tr.Sample(true))(t), nil) }))
 	check(t, tr.Close())
+	cpu, memory := usageOf(t, "snapshot", "--mode", "diag", "--netns", "/proc/self/ns/net", "-o", "json")
+	add(&l.snapshot, cpu)
+	add(&l.snapshotMemory, memory)
+}
+
+// usageOf runs the program in the network namespace of this thread, and gives
+// its processor time in ms and its memory in MiB. A small process starts it, as
+// the memory of who starts a process is counted as its own at first.
+func usageOf(t *testing.T, args ...string) (cpu, memory float64) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append([]string{"-test.run", "^TestRunsTheProgram$", "-test.v", "--"}, args...)...)
+	cmd.Env = append(os.Environ(), "ACCEPTWATCH_USAGE=1")
+	for line := range strings.Lines(string(must(cmd.Output())(t))) {
+		if n, _ := fmt.Sscanf(line, "usage: %f ms %f MiB", &cpu, &memory); n == 2 {
+			return cpu, memory
+		}
+	}
+	t.Fatal("the program's usage is not told")
+	return 0, 0
+}
+
+// TestRunsTheProgram is a process that usageOf starts.
+func TestRunsTheProgram(t *testing.T) {
+	if os.Getenv("ACCEPTWATCH_USAGE") == "" {
+		t.Skip("started by TestGrowthOfLooking")
+	}
 	binary := os.Getenv("ACCEPTWATCH_BIN")
 	if binary == "" {
 		t.Fatal("ACCEPTWATCH_BIN names no program to measure")
 	}
-	// Its children are in this thread's network namespace.
-	cmd := exec.Command(binary, "snapshot", "--mode", "diag", "--netns", "/proc/self/ns/net", "-o", "json")
+	cmd := exec.Command(binary, goflag.Args()...)
 	check(t, cmd.Run())
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	add(&l.snapshot, float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())/1e6)
-	add(&l.snapshotMemory, float64(usage.Maxrss)/1024)
+	fmt.Printf("usage: %f ms %f MiB\n", float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())/1e6, float64(usage.Maxrss)/1024)
 }
 
 // meanCPU is the mean processor time of so many calls, in ms. That of threads is

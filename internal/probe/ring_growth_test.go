@@ -59,14 +59,15 @@ func reading(t *testing.T, tr *Tracer) func() uint64 {
 	}
 }
 
-// What an event costs the processors that make events at the same time.
+// TestGrowthByProcessors prints what an event costs processors that make events
+// at the same time, and do nothing else: they wait for the lock of the ring.
 func TestGrowthByProcessors(t *testing.T) {
-	s := growth.Series{Cost: "an event made in the ring buffer", Unit: "ns", By: "processors that make events at once", Linear: true,
-		Where: "On this host, a ring buffer of its kernel"}
+	table := growth.Table{Title: "Processors", Head: []string{"processors that make events at once", "ns for an event, on each"},
+		Text: "What an event in the ring buffer costs processors that do nothing but make events, of 128 bytes, and share its lock: the worst case. A real ring of this host's kernel; it has no more processors."}
 	for n := 1; n <= runtime.NumCPU(); n *= 2 {
 		const each = 20_000
 		least := time.Duration(1<<63 - 1)
-		for range 5 {
+		for range 10 {
 			p := newProducer(t, 64*mib)
 			var all sync.WaitGroup
 			began := time.Now()
@@ -82,9 +83,9 @@ func TestGrowthByProcessors(t *testing.T) {
 			all.Wait()
 			least = min(least, time.Since(began)/each)
 		}
-		s.Points = append(s.Points, growth.Point{Size: float64(n), Cost: float64(least)})
+		table.Rows = append(table.Rows, []string{strconv.Itoa(n), strconv.FormatInt(int64(least), 10)})
 	}
-	check(t, s.Print(os.Stdout))
+	check(t, table.Print(os.Stdout))
 }
 
 const mib = 1 << 20
