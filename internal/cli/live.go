@@ -23,8 +23,6 @@ const (
 	// ownersEvery is how often a recording is told again who holds the listeners, so
 	// that it can be read from its middle.
 	ownersEvery = int64(30 * time.Second)
-	// mostAsked is how many sockets are remembered not to have a holder.
-	mostAsked = 1 << 16
 )
 
 // live drives a source into a session: it says when to read, to sample and to
@@ -247,37 +245,6 @@ func (l *live) finish(ctx context.Context) error {
 		return err
 	}
 	return l.end(ctx, l.app.env.monotonic())
-}
-
-// meet finds out who holds the listeners that appeared since somebody looked: a
-// recording that is cut would not know of them. All is then told again, as a dump
-// begins with what was told last.
-func (l *live) meet() {
-	if len(l.asked) > mostAsked {
-		clear(l.asked)
-	}
-	if l.met == l.table.Met() {
-		return
-	}
-	l.met = l.table.Met()
-	rows := l.hosts.rowsOf(l.table.Rows())
-	l.hosts.forget(rows)
-	inodes := make(map[uint32]struct{})
-	for i := range rows {
-		if rows[i].Open == 0 {
-			continue
-		}
-		for _, inode := range inodesOf(&rows[i]) {
-			if _, known := l.hosts.known[inode]; !known && !l.asked[inode] {
-				l.asked[inode] = true
-				inodes[inode] = struct{}{}
-			}
-		}
-	}
-	if len(inodes) > 0 {
-		l.told = 0
-	}
-	l.hosts.take(l.hosts.host.holders(inodes))
 }
 
 // follow tells the source who holds what, when the filter names processes.
