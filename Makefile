@@ -15,6 +15,8 @@ ACCEPTWATCH = bin/acceptwatch
 MODES ?= fentry,kprobe,restricted
 # How many inputs each fuzz target is given in make fuzz.
 FUZZTIME ?= 20000x
+# How often each benchmark is run in make bench.
+BENCH_COUNT ?= 1
 # Divides the numbers of make soak.
 SOAK ?= 1
 # The whole program, which is slower to test under emulation, in its best mode.
@@ -46,7 +48,7 @@ demo: build ## See the incident: on this kernel if it can be watched in full, el
 	fi
 
 .PHONY: test
-test: lint generated test-unit test-race fuzz test-browser dist-check test-kernels ## Run everything: linters, unit and script tests, fuzzing, a browser, reproducible archives, this host, the kernel matrix
+test: lint generated test-unit test-race fuzz test-browser dist-check test-kernels bench-budget ## Run everything: linters, unit and script tests, fuzzing, a browser, reproducible archives, this host, the kernel matrix
 
 .PHONY: build
 build: ## Build acceptwatch and vmrun into bin/
@@ -76,7 +78,7 @@ generated: c-needs ## Check that the committed eBPF objects are what the sources
 lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 	@unformatted=$$(gofmt -l cmd internal) && [ -z "$$unformatted" ] || { echo "not gofmt-clean: $$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags kernel,kernelbench,vm,browser ./...
+	$(GO) vet -tags kernel,kernelbench,growth,vm,browser ./...
 	$(GO) tool staticcheck ./...
 	clang-format-19 --dry-run --Werror $(C_FILES)
 	shellcheck .ci/need .ci/run .ci/flight .ci/dist .ci/dist-check
@@ -158,14 +160,34 @@ soak: build vm-needs stall-programs ## All tests on the kernels between; what mu
 		-run 'TestAttachingA|TestTwentyThousand|TestAMillion' -timeout 10h
 
 .PHONY: bench
-bench: ## Go benchmarks: decoding, state, sampling, recordings, reports
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/snapshot ./internal/sockdiag ./internal/owner \
-		./internal/recording ./internal/report
+bench: build ## Go benchmarks, for benchstat with BENCH_COUNT=10; as root the ring buffer, start and samples too
+	@echo "BenchmarkBinarySize 1 $$(stat -c %s $(ACCEPTWATCH)) bytes"
+	$(GO) test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 2h ./internal/cli ./internal/probe ./internal/event ./internal/listener \
+		./internal/snapshot ./internal/sockdiag ./internal/owner ./internal/recording ./internal/report
 
 .PHONY: bench-kernel
 bench-kernel: build bin/places vm-needs ## What tracing costs the kernel, in instructions per connection; and stacks, per switch and tick
 	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost -timeout 2h
 	$(STACKS) -j 1 -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/stacks -- -run TestKernelCost -timeout 2h
+
+# Of each kernel that has a budget, by the exact version of its package, nothing may
+# cost more; on another one the ratio to empty hooks counts, and figures are printed.
+.PHONY: bench-budget
+bench-budget: build vm-needs ## Compare what tracing costs the kernel with its budget; UPDATE_BUDGET=1 makes what is measured the budget
+	@rm -rf bin/budget
+	$(VMRUN) test -k 6.12,7.x -j $(JOBS) --icount --tags kernelbench --timeout 25m --fetch '/tmp/budget/*.json' --out bin/budget \
+		--env ACCEPTWATCH_UPDATE_BUDGET=$(UPDATE_BUDGET) ./internal/probe -- -run TestKernelBudget -timeout 2h
+	@[ -z "$(UPDATE_BUDGET)" ] || cp bin/budget/*/*.json internal/probe/testdata/budget/
+
+GROWTH = internal/growth/GROWTH.md
+
+.PHONY: bench-growth
+bench-growth: build vm-needs ## Write how costs grow with listeners, queues, sockets, rate and processors into internal/growth/GROWTH.md; as root
+	@rm -rf bin/growth && mkdir -p bin/growth
+	$(VMRUN) test -k 6.12 --icount --memory 3500 --tags kernelbench --timeout 60m ./internal/probe -- -run TestKernelGrowth -timeout 5h > bin/growth/1.log
+	$(GO) test -count=1 -tags growth -timeout 60m -v -run '^TestGrowth' ./internal/listener ./internal/cli > bin/growth/2.log
+	ACCEPTWATCH_BIN=$(abspath $(ACCEPTWATCH)) $(GO) test -count=1 -tags growth -timeout 60m -v -run '^TestGrowth|^TestWhereTheRing' ./internal/probe > bin/growth/3.log
+	cat bin/growth/*.log | $(GO) run ./internal/growth/growthpage $(GROWTH)
 
 .PHONY: kernels
 kernels: build vm-needs ## Fetch the kernels of the matrix, and list them

@@ -29,23 +29,27 @@ import (
 //	cpu-ns/event  processor time of the whole process, its garbage collector too
 //	cores         of processor time in that second
 func BenchmarkPipeline(b *testing.B) {
-	for _, out := range []struct {
-		name string
-		run  func(*testing.B, *ringSource)
-	}{
-		{"text", func(b *testing.B, src *ringSource) { src.trace(b, pipe(b), traceOptions{}) }},
-		{"terminal", func(b *testing.B, src *ringSource) { src.traceOn(b, terminalView(b, src)) }},
-		{"json", func(b *testing.B, src *ringSource) { src.trace(b, pipe(b), traceOptions{json: true}) }},
-		{"record", func(b *testing.B, src *ringSource) { src.record(b) }},
-		{"counts", func(b *testing.B, src *ringSource) {
-			src.silent = true
-			src.trace(b, pipe(b), traceOptions{})
-		}},
-	} {
+	for _, out := range pipelines {
 		for _, rate := range []int{1_000, 50_000, 200_000} {
 			b.Run(fmt.Sprintf("%s/%d", out.name, rate), func(b *testing.B) { out.run(b, newRingSource(rate)) })
 		}
 	}
+}
+
+// pipelines are what events can become.
+var pipelines = []struct {
+	name string // of the benchmark
+	does string
+	run  func(*testing.B, *ringSource)
+}{
+	{"text", "trace, to a pipe", func(b *testing.B, s *ringSource) { s.trace(b, traceOptions{}) }},
+	{"terminal", "trace, on a terminal", func(b *testing.B, s *ringSource) { s.traceOnTerminal(b) }},
+	{"json", "trace -o json", func(b *testing.B, s *ringSource) { s.trace(b, traceOptions{json: true}) }},
+	{"record", "record -w", func(b *testing.B, s *ringSource) { s.record(b) }},
+	{"counts", "counting only", func(b *testing.B, s *ringSource) {
+		s.silent = true
+		s.trace(b, traceOptions{})
+	}},
 }
 
 // pipe is the end to write to of a pipe that another process empties.
@@ -68,16 +72,6 @@ func pipe(b *testing.B) *os.File {
 		}
 	})
 	return w
-}
-
-// terminalView writes as to a terminal: coloured, with so many lines a second.
-func terminalView(b *testing.B, src *ringSource) func(*app, *wallClock) view {
-	out := pipe(b)
-	return func(a *app, clock *wallClock) view {
-		return newTextView(ui.Options{
-			Out: out, Terminal: true, Color: true, Width: func() int { return 160 }, Wall: clock.at, Now: a.env.now,
-		})
-	}
 }
 
 const (
@@ -204,16 +198,21 @@ func (s *ringSource) app(out io.Writer) *app {
 	return a
 }
 
-func (s *ringSource) trace(b *testing.B, out io.Writer, o traceOptions) {
-	a := s.app(out)
+func (s *ringSource) trace(b *testing.B, o traceOptions) {
+	a := s.app(pipe(b))
 	clock := newWallClock(&a.env)
 	s.measure(b, a, &o, a.traceView(&o, clock, a.env.now), clock, func(*live) {})
 }
 
-func (s *ringSource) traceOn(b *testing.B, on func(*app, *wallClock) view) {
-	a := s.app(io.Discard)
+// traceOnTerminal writes as to a terminal, coloured and with so many lines a
+// second, into a pipe.
+func (s *ringSource) traceOnTerminal(b *testing.B) {
+	a := s.app(pipe(b))
 	clock := newWallClock(&a.env)
-	s.measure(b, a, &traceOptions{}, on(a, clock), clock, func(*live) {})
+	v := newTextView(ui.Options{
+		Out: a.Out, Terminal: true, Color: true, Width: func() int { return 160 }, Wall: clock.at, Now: a.env.now,
+	})
+	s.measure(b, a, &traceOptions{}, v, clock, func(*live) {})
 }
 
 func (s *ringSource) record(b *testing.B) {

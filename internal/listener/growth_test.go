@@ -108,71 +108,76 @@ func print(t *testing.T, all ...*growth.Series) {
 }
 
 // queueEvent is an event of the i-th connection of a queue.
-func queueEvent(kind event.Kind, at int64, i int, state event.State) event.Event {
+func queueEvent(kind event.Kind, at int64, i int, state event.State, port uint16) event.Event {
 	return event.Event{
 		Kind: kind, Time: at, Queued: second + int64(i)*1000, NetNS: netns, Family: 2, State: state, Backlog: 1 << 17,
-		Local: numbered(0).Addr, Peer: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 2, byte(i >> 16), 1}), uint16(i)),
+		Local: numbered(0).Addr, Peer: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 2, byte(i >> 16), 1}), port),
 	}
 }
 
 func TestGrowthByDepth(t *testing.T) {
 	for _, kind := range []struct {
 		name string
-		of   func(i int) (event.State, func(*event.Event))
+		of   func(kind event.Kind, at int64, i int) event.Event
 	}{
-		{"connections that wait", func(int) (event.State, func(*event.Event)) { return event.Established, func(*event.Event) {} }},
-		{"dead connections that wait", func(int) (event.State, func(*event.Event)) { return event.CloseWaited, func(*event.Event) {} }},
-		{"connections that wait, reset and of MPTCP", func(int) (event.State, func(*event.Event)) {
-			return event.Close, func(e *event.Event) { e.Peer = netip.AddrPortFrom(e.Peer.Addr(), 0) }
+		{"connections that wait", func(kind event.Kind, at int64, i int) event.Event {
+			return queueEvent(kind, at, i, event.Established, uint16(1+i))
+		}},
+		{"dead connections that wait", func(kind event.Kind, at int64, i int) event.Event {
+			return queueEvent(kind, at, i, event.CloseWaited, uint16(1+i))
+		}},
+		{"connections that wait, reset and of MPTCP", func(kind event.Kind, at int64, i int) event.Event {
+			return queueEvent(kind, at, i, event.Close, 0)
 		}},
 	} {
 		walk := growth.Series{Cost: "an entry that a walk lists", Unit: "ns of CPU", By: kind.name, Where: where}
 		accept := growth.Series{Cost: "an accepted connection", Unit: "ns of CPU", By: kind.name, Where: where}
 		sampled := growth.Series{Cost: "a sampled accept, of restricted mode", Unit: "ns of CPU", By: kind.name, Where: where}
 		for _, n := range []int{1, 10, 100, 1000, 10_000, 65_535} {
-			repeats := max(1, 20_000/n)
-			var listing, accepting, sampling float64
-			for range repeats {
-				table := New(Options{Start: 1})
-				open(table, 1)
-				id := uint64(1) << 10
-				state, change := kind.of(0)
-				list := func(at int64, from int) {
+			tables := make([]*Table, max(1, 2000/n))
+			for i := range tables {
+				tables[i] = New(Options{Start: 1})
+				open(tables[i], 1)
+			}
+			id := uint64(1) << 10
+			list := func(at int64, from int) {
+				for _, table := range tables {
 					table.Apply(&event.Event{Kind: event.Listener, Time: at, ListenerID: id, NetNS: netns, Family: 2, Local: numbered(0).Addr, Depth: uint32(n), Backlog: 1 << 17}, nil)
 					for i := range n {
-						e := queueEvent(event.Queued, at, from+i, state)
+						e := kind.of(event.Queued, at, from+i)
 						e.ListenerID, e.Depth = id, uint32(n)
-						change(&e)
 						table.Apply(&e, nil)
 					}
 				}
-				take := func(at int64, from int, flags event.Flags) {
-					for i := range n {
-						e := queueEvent(event.Accepted, at, from+i, state)
-						e.ListenerID, e.Depth, e.Flags = id, uint32(n-1), flags
-						change(&e)
-						table.Apply(&e, nil)
-					}
-				}
-				// Those that are still listed leave the restricted mode as many to tell of,
-				// that are listed no more.
-				began := processorTime(t)
-				list(2*second, 0)
-				listed := processorTime(t)
-				take(3*second, 0, 0)
-				taken := processorTime(t)
-				listing += float64(listed - began)
-				accepting += float64(taken - listed)
-				list(4*second, n)
-				list(5*second, 2*n)
-				began = processorTime(t)
-				take(5*second, n, event.Sampled)
-				sampling += float64(processorTime(t) - began)
 			}
-			each := float64(repeats * n)
-			walk.Points = append(walk.Points, growth.Point{Size: float64(n), Cost: listing / each})
-			accept.Points = append(accept.Points, growth.Point{Size: float64(n), Cost: accepting / each})
-			sampled.Points = append(sampled.Points, growth.Point{Size: float64(n), Cost: sampling / each})
+			take := func(at int64, from int, flags event.Flags) {
+				for _, table := range tables {
+					for i := range n {
+						e := kind.of(event.Accepted, at, from+i)
+						e.ListenerID, e.Depth, e.Flags = id, uint32(n-1), flags
+						table.Apply(&e, nil)
+					}
+				}
+			}
+			began := processorTime(t)
+			list(2*second, 0)
+			listed := processorTime(t)
+			take(3*second, 0, 0)
+			taken := processorTime(t)
+			// Restricted mode tells of those that a walk lists no more after the walk,
+			// which has listed as many others.
+			list(4*second, n)
+			list(5*second, 2*n)
+			again := processorTime(t)
+			take(5*second, n, event.Sampled)
+			done := processorTime(t)
+			each := float64(len(tables) * n)
+			add := func(s *growth.Series, took time.Duration) {
+				s.Points = append(s.Points, growth.Point{Size: float64(n), Cost: float64(took) / each})
+			}
+			add(&walk, listed-began)
+			add(&accept, taken-listed)
+			add(&sampled, done-again)
 		}
 		print(t, &walk, &accept, &sampled)
 	}

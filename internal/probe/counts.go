@@ -34,6 +34,7 @@ type counts struct {
 	harvestedAt  time.Time
 	closed       []listener.Counted // taken out, not yet handed over
 	addresses    addressBook
+	most         int // listeners of the last sample: the next one has about as many
 
 	// buffers of batched reads
 	sockets    []uint64
@@ -65,7 +66,7 @@ func newCounts(coll *ebpf.Collection) counts {
 
 // read takes a sample without losses.
 func (c *counts) read(waits bool) (*listener.Sample, error) {
-	s := &listener.Sample{Time: monotonic()}
+	s := &listener.Sample{Time: monotonic(), Listeners: make([]listener.Counted, 0, c.most+c.most/16)}
 	if time.Since(c.harvestedAt) > harvestEvery {
 		waits = true
 	}
@@ -93,6 +94,7 @@ func (c *counts) read(waits bool) (*listener.Sample, error) {
 	}
 	s.Listeners = append(s.Listeners, c.closed...)
 	c.closed = nil
+	c.most = len(s.Listeners)
 	if err := c.readAddresses(s); err != nil {
 		return nil, err
 	}

@@ -91,16 +91,13 @@ func grows(t *testing.T, where, by string, sizes []int, prepare func(n int) []en
 	bare := growth.Series{Cost: "the connection itself", Unit: "instructions", By: by, Where: where}
 	for _, n := range sizes {
 		at := prepare(n)
-		time.Sleep(timeWaited)
-		without := medianAmong(t, at)
+		without := settled(t, at)
 		tr := must(Open(Options{Mode: Fentry, RingSize: 64 << 20}))(t)
 		check(t, tr.Walk())
 		for range 3 {
 			check(t, tr.Read(func(*event.Event) {}))
 		}
-		medianAmong(t, at) // the first connection of a listener takes a histogram
-		time.Sleep(timeWaited)
-		with := medianAmong(t, at)
+		with := settled(t, at)
 		for _, loss := range tr.losses() {
 			t.Errorf("%d %s: %d %s", n, by, loss.Count, loss.Text)
 		}
@@ -111,6 +108,26 @@ func grows(t *testing.T, where, by string, sizes []int, prepare func(n int) []en
 	}
 	check(t, s.Print(os.Stdout))
 	check(t, bare.Print(os.Stdout))
+}
+
+// settled is the least of several medians: the first connection of a listener takes
+// a histogram. And where a connection takes the last place of a page of sockets,
+// the kernel allocates and frees a page for each one (some 10,000 instructions), with
+// the tracer or without; a few more sockets are held in each round, so that this is
+// not so in all.
+func settled(t *testing.T, at []ends) int64 {
+	t.Helper()
+	least := medianAmong(t, at)
+	s := listen(t, "127.0.0.1:0", 16)
+	for range 4 {
+		for range 7 {
+			connect(t, s.addr)
+			s.accept()
+		}
+		time.Sleep(timeWaited)
+		least = min(least, medianAmong(t, at))
+	}
+	return least
 }
 
 // medianAmong makes connections to the listeners in turn, one at a time, and

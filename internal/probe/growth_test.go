@@ -4,12 +4,12 @@ package probe
 
 import (
 	"bufio"
+	goflag "flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +56,7 @@ func TestGrowthOfLooking(t *testing.T) {
 		ownNamespace(t)
 		fd := must(listenOn(0, 1<<17))(t)
 		defer unix.Close(fd)
+		holders(t, holdListeners, 1, 2) // a namespace is found by its processes
 		l := looks(where, "depth of one queue", true)
 		have := 0
 		for _, n := range powers(min(most, 65_535)) {
@@ -110,14 +111,11 @@ func listenOn(i, backlog int) (int, error) {
 // connectFrom connects to the first listener.
 func connectFrom(i int) (int, error) { return connectTo(i, numbered(0)) }
 
-// connectTo connects from an address of 10,000 connections.
+// connectTo connects from an address and a port that no other i has.
 func connectTo(i int, to *unix.SockaddrInet4) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	}
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 2, 0, byte(i / 10_000)}})
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 2, 0, byte(i / 10_000)}, Port: 20_000 + i%10_000})
 	}
 	if err == nil {
 		err = unix.Connect(fd, to)
@@ -205,7 +203,7 @@ func (l *looking) measure(t *testing.T, n int) {
 		s.Points = append(s.Points, growth.Point{Size: float64(n), Cost: cost})
 	}
 	var tr *Tracer
-	add(&l.start, leastCPU(t, 3, func() {
+	add(&l.start, meanCPU(t, 5, func() {
 		if tr != nil {
 			check(t, tr.Close())
 		}
@@ -214,36 +212,61 @@ func (l *looking) measure(t *testing.T, n int) {
 		check(t, tr.drain(func(*event.Event) {}))
 	}))
 	table := listener.New(listener.Options{})
-	add(&l.walk, leastCPU(t, 5, func() {
+	add(&l.walk, meanCPU(t, 20, func() {
 		check(t, tr.Walk())
 		check(t, tr.drain(func(e *event.Event) { table.Apply(e, nil) }))
 	}))
-	add(&l.sample, leastCPU(t, 5, func() { table.Update(must(tr.Sample(true))(t), nil) }))
+	add(&l.sample, meanCPU(t, 20, func() { table.Update(must(tr.Sample(true))(t), nil) }))
 	check(t, tr.Close())
+	cpu, memory := usageOf(t, "snapshot", "--mode", "diag", "--netns", "/proc/self/ns/net", "-o", "json")
+	add(&l.snapshot, cpu)
+	add(&l.snapshotMemory, memory)
+}
+
+// usageOf runs the program in the network namespace of this thread, and gives
+// its processor time in ms and its memory in MiB. A small process starts it, as
+// the memory of who starts a process is counted as its own at first.
+func usageOf(t *testing.T, args ...string) (cpu, memory float64) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append([]string{"-test.run", "^TestRunsTheProgram$", "-test.v", "--"}, args...)...)
+	cmd.Env = append(os.Environ(), "ACCEPTWATCH_USAGE=1")
+	for line := range strings.Lines(string(must(cmd.Output())(t))) {
+		if n, _ := fmt.Sscanf(line, "usage: %f ms %f MiB", &cpu, &memory); n == 2 {
+			return cpu, memory
+		}
+	}
+	t.Fatal("the program's usage is not told")
+	return 0, 0
+}
+
+// TestRunsTheProgram is a process that usageOf starts.
+func TestRunsTheProgram(t *testing.T) {
+	if os.Getenv("ACCEPTWATCH_USAGE") == "" {
+		t.Skip("started by TestGrowthOfLooking")
+	}
 	binary := os.Getenv("ACCEPTWATCH_BIN")
 	if binary == "" {
 		t.Fatal("ACCEPTWATCH_BIN names no program to measure")
 	}
-	// Its children are in this thread's network namespace.
-	cmd := exec.Command(binary, "snapshot", "--mode", "diag", "--netns", "/proc/self/ns/net", "-o", "json")
+	cmd := exec.Command(binary, goflag.Args()...)
 	check(t, cmd.Run())
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	add(&l.snapshot, float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())/1e6)
-	add(&l.snapshotMemory, float64(usage.Maxrss)/1024)
+	fmt.Printf("usage: %f ms %f MiB\n", float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())/1e6, float64(usage.Maxrss)/1024)
 }
 
-// leastCPU is the least processor time that a call takes, in ms.
-func leastCPU(t *testing.T, times int, call func()) float64 {
+// meanCPU is the mean processor time of so many calls, in ms. That of threads is
+// told when they have ended, which those that enter namespaces do a moment later.
+func meanCPU(t *testing.T, times int, call func()) float64 {
 	t.Helper()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	least := time.Duration(1<<63 - 1)
+	const moment = 20 * time.Millisecond
+	runtime.GC()
+	time.Sleep(moment)
+	before := processorTime(t)
 	for range times {
-		runtime.GC()
-		before := processorTime(t)
 		call()
-		least = min(least, processorTime(t)-before)
 	}
-	return float64(least) / 1e6
+	time.Sleep(moment)
+	return float64(processorTime(t)-before) / float64(times) / 1e6
 }
 
 func processorTime(t *testing.T) time.Duration {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -165,4 +166,27 @@ func benchTracer(b *testing.B) *Tracer {
 	tr := must(Open(Options{Mode: Restricted}))(b)
 	b.Cleanup(func() { check(b, tr.Close()) })
 	return tr
+}
+
+// BenchmarkSampleOf reads the counts of so many listeners.
+func BenchmarkSampleOf(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			if os.Geteuid() != 0 {
+				b.Skip("attaching needs root")
+			}
+			tr := must(Open(Options{Mode: Restricted, Listeners: 2 * n}))(b)
+			defer tr.Close()
+			sockets, values := make([]uint64, n), make([]tracingListener, n)
+			for i := range n {
+				sockets[i] = uint64(1 + i)
+				values[i] = tracingListener{Id: uint64(1+i) << 10, Netns: 1, Family: unix.AF_INET, Backlog: 128, Accepted: 1}
+			}
+			must(tr.coll.Maps[tracingMapListeners].BatchUpdate(sockets, values, nil))(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				must(tr.Sample(false))(b)
+			}
+		})
+	}
 }

@@ -5,10 +5,14 @@ package probe
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/export"
@@ -53,6 +57,35 @@ func reading(t *testing.T, tr *Tracer) func() uint64 {
 		out.Close()
 		return read
 	}
+}
+
+// TestGrowthByProcessors prints what an event costs processors that make events
+// at the same time, and do nothing else: they wait for the lock of the ring.
+func TestGrowthByProcessors(t *testing.T) {
+	table := growth.Table{Title: "Processors", Head: []string{"processors that make events at once", "ns for an event, on each"},
+		Text: "What an event in the ring buffer costs processors that do nothing but make events, of 128 bytes, and share its lock: the worst case. A real ring of this host's kernel; it has no more processors."}
+	for n := 1; n <= runtime.NumCPU(); n *= 2 {
+		const each = 20_000
+		least := time.Duration(1<<63 - 1)
+		for range 10 {
+			p := newProducer(t, 64*mib)
+			var all sync.WaitGroup
+			began := time.Now()
+			for cpu := range n {
+				all.Go(func() {
+					runtime.LockOSThread() // and it ends with the goroutine
+					var set unix.CPUSet
+					set.Set(cpu)
+					check(t, unix.SchedSetaffinity(0, &set))
+					p.make(t, each)
+				})
+			}
+			all.Wait()
+			least = min(least, time.Since(began)/each)
+		}
+		table.Rows = append(table.Rows, []string{strconv.Itoa(n), strconv.FormatInt(int64(least), 10)})
+	}
+	check(t, table.Print(os.Stdout))
 }
 
 const mib = 1 << 20
