@@ -167,6 +167,7 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 		shown.clock = clock
 		return shown
 	}
+	shown.player.arrive = r.arrived
 	err = a.onScreen(ctx, o, shown, func(ctx context.Context, a *app) error {
 		r.app = a
 		return r.run(ctx)

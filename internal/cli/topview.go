@@ -72,6 +72,9 @@ func (v *topView) due(at int64) bool {
 }
 
 func (v *topView) table(at int64, all []ui.Listener, losses []listener.Loss) {
+	if at == v.taken {
+		return // nothing has happened since
+	}
 	v.taken = at
 	v.mu.Lock()
 	v.wall = *v.clock
