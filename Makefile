@@ -191,7 +191,7 @@ stall-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless node=nodejs
 
 unit-needs:
-	@.ci/need zstd=zstd
+	@.ci/need zstd=zstd tmux=tmux
 
 browser-needs:
 	@[ -n "$$ACCEPTWATCH_BROWSER" ] || command -v chromium-headless-shell google-chrome >/dev/null || .ci/need chromium=chromium

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"time"
 
@@ -181,7 +180,7 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run func(context.Context, *app) error) error {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	screen, err := openTopScreen(view, !o.trace.noColor && ui.UseColor(a.Out, os.Getenv))
+	screen, err := openTopScreen(view, !o.trace.noColor && ui.UseColor(a.Out, a.env.getenv))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -137,4 +138,73 @@ func TestTopPlaysARecordingByKeys(t *testing.T) {
 	x.shows("full_listener_200.txt")
 	x.keys("q")
 	x.until("Pane is dead (status 0")
+}
+
+// What happens now is shown by the same keys, until the user quits.
+func TestTopShowsWhatHappensNow(t *testing.T) {
+	x := openTerminal(t, 100, 30, "exec acceptwatch-busy top --port 8000")
+	x.until("accepted/s")
+	x.until("127.0.0.1:8000")
+	x.until("python3")
+	x.keys("Enter")
+	x.until("who accepts")
+	x.until("python3[123/125]")
+	x.keys("Space")
+	paused := x.until("PAUSED")
+	time.Sleep(300 * time.Millisecond) // three looks, of a kernel whose time flies
+	if now := x.screen(); now != paused {
+		t.Errorf("it moved:\n%s\nbefore:\n%s", now, paused)
+	}
+	x.keys("Space")
+	x.until("every 1.00 s")
+	x.keys("Escape")
+	x.until("Enter open")
+	x.keys("q")
+	x.until("Pane is dead (status 0")
+}
+
+// The terminal is as it was, after Ctrl-C and after SIGTERM too.
+func TestTopGivesTheTerminalBack(t *testing.T) {
+	x := openTerminal(t, 80, 24, "sh -c 'echo before; acceptwatch-busy top; echo after $?; stty -a; exec sleep 1000'")
+	x.until("accepted/s")
+	x.keys("C-c")
+	screen := x.until("-echoprt") // of stty's last line
+	for _, want := range []string{"before", "after 0", " echo ", " icanon "} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q after Ctrl-C:\n%s", want, screen)
+		}
+	}
+	x = openTerminal(t, 80, 24, "sh -c 'echo before; acceptwatch-busy top & pid=$!; sleep 3; kill $pid; wait $pid; echo after $?; exec sleep 1000'")
+	screen = x.until("after 0")
+	if !strings.Contains(screen, "before") {
+		t.Errorf("after SIGTERM:\n%s", screen)
+	}
+}
+
+func TestTopWithoutColour(t *testing.T) {
+	path := recordNight(t)
+	colour := regexp.MustCompile(`\x1b\[[0-9;]*(3[0-8]|9[0-7])[;m]`)
+	for _, test := range []struct {
+		env    string
+		colour bool
+	}{{"NO_COLOR=", true}, {"NO_COLOR=1", false}} {
+		x := openTerminal(t, 80, 24, "exec acceptwatch top -r "+path, test.env)
+		x.until("playing 1x")
+		x.keys("Space", "0", "]", "Right", "Right")
+		x.until("02:01:20 of")
+		x.until("![2001")
+		if got := colour.MatchString(x.tmux("capture-pane", "-e", "-p")); got != test.colour {
+			t.Errorf("%s: coloured %t", test.env, got)
+		}
+	}
+}
+
+func TestTopRefusesWhatIsNoScreen(t *testing.T) {
+	x := openTerminal(t, 200, 24, "sh -c 'TERM=dumb acceptwatch top; echo code $?; exec sleep 1000'")
+	screen := x.until("code 2")
+	for _, want := range []string{"TERM=dumb is none", "acceptwatch trace"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q:\n%s", want, screen)
+		}
+	}
 }
