@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/ui"

@@ -73,40 +73,6 @@ func (r *replay) run(ctx context.Context) error {
 	}
 }
 
-// play takes what is left of the recording, and goes on elsewhere when the user
-// wants that.
-func (r *replay) play(ctx context.Context) error {
-	for n := 0; r.reader.Next(); n++ {
-		if n%1024 == 0 && (ctx.Err() != nil || readerGone(r.app.Out)) {
-			break
-		}
-		rec := r.reader.Record()
-		var err error
-		if at, told := rec.Time(); told && r.player != nil && r.session != nil && r.player.reach(ctx, at) {
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err := r.goTo(r.player.take()); err != nil {
-				return err
-			}
-			continue
-		}
-		switch {
-		case rec.Kind == recording.KindDamage:
-			r.damaged++
-			r.app.log.Warn().Msg(recordingError(r.how.path, rec.Damage).Error())
-		case rec.Kind == recording.KindHeader:
-			err = r.begin(ctx, rec.Header)
-		case r.session != nil && !r.ended:
-			err = r.take(ctx, rec)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // begin takes the header of a run, or of the next part of the same one.
 func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	if was := r.header; was != nil && r.session != nil {
