@@ -71,7 +71,7 @@ func (p *player) tape() top.Tape {
 	if p.to != 0 {
 		at = min(at, p.to)
 	}
-	return top.Tape{From: p.from, To: p.to, At: at, Speed: p.speed, Paused: p.paused, Ended: p.ended}
+	return top.Tape{From: p.from, To: p.to, At: at, Speed: p.speed, Paused: p.paused, Ended: p.ended, CanSeek: p.canSeek}
 }
 
 // arrived says that what was asked for is there, and can be shown.
@@ -206,11 +206,8 @@ func (p *player) sleep(ctx context.Context, d time.Duration) {
 }
 
 // endOf finds out when the first run of a recording ends, in ns of
-// CLOCK_MONOTONIC; 0: it cannot be told without reading all of it.
+// CLOCK_MONOTONIC; 0: it cannot be told.
 func (a *app) endOf(path string) (end int64) {
-	if path == stdName {
-		return 0
-	}
 	r, closer, err := a.openRecording(path)
 	if err != nil {
 		return 0

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -160,8 +161,11 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 	shown := newTopView(o.interval, !showsUTF8(a.env.getenv))
 	shown.player = newPlayer(a.env.monotonic)
 	shown.player.redraw = shown.redraw
-	shown.player.canSeek = how.path != stdName
-	r := &replay{opt: o.trace, how: how, reader: reader, player: shown.player, last: a.endOf(how.path)}
+	r := &replay{opt: o.trace, how: how, reader: reader, player: shown.player}
+	// Of what is no file, such as a pipe, nothing is there a second time.
+	if info, err := os.Stat(how.path); err == nil && info.Mode().IsRegular() {
+		shown.player.canSeek, r.last = true, a.endOf(how.path)
+	}
 	r.make = func(clock *wallClock, _ func() time.Time) view {
 		shown.clock = clock
 		return shown
