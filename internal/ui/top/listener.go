@@ -195,6 +195,9 @@ func (s *section) graphs(height int) []Line {
 		if g.name == "p50" && rows == 1 {
 			continue
 		}
+		if rows > 1 && g.name != "depth" {
+			lines = append(lines, Line{}) // or one would grow into the other
+		}
 		most := h.greatest(g.value)
 		tall := rows
 		if most == 0 || g.name == "p50" || g.name == "max" {
