@@ -223,7 +223,7 @@ stall-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless node=nodejs
 
 unit-needs:
-	@.ci/need zstd=zstd promtool=prometheus systemd-analyze=systemd
+	@.ci/need zstd=zstd promtool=prometheus systemd-analyze=systemd tmux=tmux
 
 dist-needs:
 	@.ci/need git=git mandoc=mandoc groff=groff-base

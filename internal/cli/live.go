@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"acceptwatch/internal/event"
 	"acceptwatch/internal/fence"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
@@ -192,33 +191,6 @@ func (l *live) tellOwners(now int64) {
 	}
 }
 
-// fellIll begins the diagnosis of a stall: once for each, and one at a time.
-func (l *live) fellIll(e *event.Event) {
-	if !l.doctor.free() {
-		return
-	}
-	if before, ok := memberRow(l.table.Rows(), e.Inode); ok {
-		l.doctor.begin(suspect{netns: e.NetNS, address: e.Local, inode: e.Inode, holders: l.app.env.holdersOf(e.Inode)}, before)
-		l.ill = e.Inode
-	}
-}
-
-// recovered shows a diagnosis that has come to its end.
-func (l *live) recovered() {
-	if l.doctor == nil {
-		return
-	}
-	e := l.doctor.done()
-	if e == nil {
-		return
-	}
-	e.Blind = append(slices.Clone(l.src.Limits()), e.Blind...)
-	if row, ok := memberRow(l.table.Rows(), l.ill); ok {
-		addEvents(e, &l.doctor.before, &row, l.lastAccepts.of(row.ID), l.doctor.mode)
-	}
-	l.diagnosed(e)
-}
-
 // look takes everything in once: the queues, the events, the counts.
 func (l *live) look(waits bool) error {
 	l.walk()
@@ -227,13 +199,6 @@ func (l *live) look(waits bool) error {
 		return err
 	}
 	return l.sample(waits)
-}
-
-// dismiss ends the diagnosis that goes on, if any.
-func (l *live) dismiss() {
-	if l.doctor != nil {
-		l.doctor.cancel()
-	}
 }
 
 func (l *live) walk() {

@@ -19,6 +19,7 @@ const (
 type player struct {
 	clock   func() int64 // ns, CLOCK_MONOTONIC of now
 	redraw  func()
+	arrive  func() // called when it has come to where it is to be
 	canSeek bool
 
 	mu       sync.Mutex
@@ -34,7 +35,7 @@ type player struct {
 }
 
 func newPlayer(clock func() int64) *player {
-	return &player{clock: clock, speed: 1, wake: make(chan struct{}, 1), redraw: func() {}}
+	return &player{clock: clock, speed: 1, wake: make(chan struct{}, 1), redraw: func() {}, arrive: func() {}}
 }
 
 // begin begins a run of a recording.
@@ -70,7 +71,7 @@ func (p *player) tape() top.Tape {
 	if p.to != 0 {
 		at = min(at, p.to)
 	}
-	return top.Tape{From: p.from, To: p.to, At: at, Speed: p.speed, Paused: p.paused, Ended: p.ended}
+	return top.Tape{From: p.from, To: p.to, At: at, Speed: p.speed, Paused: p.paused, Ended: p.ended, CanSeek: p.canSeek}
 }
 
 // arrived says that what was asked for is there, and can be shown.
@@ -100,10 +101,14 @@ func (p *player) obey(c top.Command) {
 	p.nudge()
 }
 
-// full is a place at a distance, on the full multiples of it from the beginning,
-// so that going back and forth leads to the same places.
+// full is a place at a distance from where it is, or is about to be: on the full
+// multiples of it from the beginning, so that going back and forth leads to the
+// same places.
 func (p *player) full(by time.Duration) int64 {
 	at, step := p.at-p.from, max(int64(by), -int64(by))
+	if p.wanted != nil {
+		at = *p.wanted - p.from
+	}
 	if by < 0 {
 		return p.from + max((at-1)/step, 0)*step
 	}
@@ -141,6 +146,9 @@ func (p *player) reach(ctx context.Context, at int64) (elsewhere bool) {
 			return false
 		}
 		if !p.caught {
+			p.mu.Unlock()
+			p.arrive()
+			p.mu.Lock()
 			p.caught, p.since = true, p.clock()
 		}
 		wait := time.Second
@@ -156,6 +164,7 @@ func (p *player) reach(ctx context.Context, at int64) (elsewhere bool) {
 
 // over waits at the end of the recording. It returns false when ctx has ended.
 func (p *player) over(ctx context.Context) (elsewhere bool) {
+	p.arrive()
 	p.mu.Lock()
 	p.hold()
 	p.ended = true
@@ -197,11 +206,8 @@ func (p *player) sleep(ctx context.Context, d time.Duration) {
 }
 
 // endOf finds out when the first run of a recording ends, in ns of
-// CLOCK_MONOTONIC; 0: it cannot be told without reading all of it.
+// CLOCK_MONOTONIC; 0: it cannot be told.
 func (a *app) endOf(path string) (end int64) {
-	if path == stdName {
-		return 0
-	}
 	r, closer, err := a.openRecording(path)
 	if err != nil {
 		return 0

@@ -73,40 +73,6 @@ func (r *replay) run(ctx context.Context) error {
 	}
 }
 
-// play takes what is left of the recording, and goes on elsewhere when the user
-// wants that.
-func (r *replay) play(ctx context.Context) error {
-	for n := 0; r.reader.Next(); n++ {
-		if n%1024 == 0 && (ctx.Err() != nil || readerGone(r.app.Out)) {
-			break
-		}
-		rec := r.reader.Record()
-		var err error
-		if at, told := rec.Time(); told && r.player != nil && r.session != nil && r.player.reach(ctx, at) {
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err := r.goTo(r.player.take()); err != nil {
-				return err
-			}
-			continue
-		}
-		switch {
-		case rec.Kind == recording.KindDamage:
-			r.damaged++
-			r.app.log.Warn().Msg(recordingError(r.how.path, rec.Damage).Error())
-		case rec.Kind == recording.KindHeader:
-			err = r.begin(ctx, rec.Header)
-		case r.session != nil && !r.ended:
-			err = r.take(ctx, rec)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // begin takes the header of a run, or of the next part of the same one.
 func (r *replay) begin(ctx context.Context, h *recording.Header) error {
 	if was := r.header; was != nil && r.session != nil {
@@ -161,16 +127,6 @@ func (r *replay) open(h *recording.Header, partial bool) error {
 	view := r.make(clock, func() time.Time { return clock.at(r.now) })
 	r.session = newSession(r.app, what, &opt, view, clock, pastHost{}, start)
 	return nil
-}
-
-// goTo goes on at a time of the run that is shown, as its user wants. What happened
-// shortly before is taken too, so that what is shown then has a past.
-func (r *replay) goTo(to int64) error {
-	h := r.header
-	if err := r.reader.SeekTime(to - recording.Lead); err != nil {
-		return recordingError(r.how.path, err)
-	}
-	return r.open(h, h.Partial() || to-recording.Lead > h.Clock.Monotonic)
 }
 
 // place finds out what is to be shown of a run, by its beginning in ns of

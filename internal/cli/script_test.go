@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 			a := fakeApp(k.fakeKernel, nil)
 			a.Stdio = stdio()
 			a.openSource = func(context.Context, sourceOptions) (source, error) { return k, nil }
+			a.env.getenv = os.Getenv
 			os.Exit(runWithSignals(context.Background(), a, os.Args[1:]))
 		},
 	})

@@ -161,12 +161,16 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 	shown := newTopView(o.interval, !showsUTF8(a.env.getenv))
 	shown.player = newPlayer(a.env.monotonic)
 	shown.player.redraw = shown.redraw
-	shown.player.canSeek = how.path != stdName
-	r := &replay{opt: o.trace, how: how, reader: reader, player: shown.player, last: a.endOf(how.path)}
+	r := &replay{opt: o.trace, how: how, reader: reader, player: shown.player}
+	// Of what is no file, such as a pipe, nothing is there a second time.
+	if info, err := os.Stat(how.path); err == nil && info.Mode().IsRegular() {
+		shown.player.canSeek, r.last = true, a.endOf(how.path)
+	}
 	r.make = func(clock *wallClock, _ func() time.Time) view {
 		shown.clock = clock
 		return shown
 	}
+	shown.player.arrive = r.arrived
 	err = a.onScreen(ctx, o, shown, func(ctx context.Context, a *app) error {
 		r.app = a
 		return r.run(ctx)
@@ -180,7 +184,7 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run func(context.Context, *app) error) error {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	screen, err := openTopScreen(view, !o.trace.noColor && ui.UseColor(a.Out, os.Getenv))
+	screen, err := openTopScreen(view, !o.trace.noColor && ui.UseColor(a.Out, a.env.getenv))
 	if err != nil {
 		return err
 	}

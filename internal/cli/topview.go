@@ -18,8 +18,7 @@ type topView struct {
 	model *top.Model
 	wall  wallClock // the session's, as of its last table
 
-	clock   *wallClock // of the session
-	replay  bool
+	clock   *wallClock    // of the session
 	every   int64         // ns: between two tables
 	taken   int64         // ns: the last one
 	changed chan struct{} // there is something to be drawn
@@ -72,6 +71,9 @@ func (v *topView) due(at int64) bool {
 }
 
 func (v *topView) table(at int64, all []ui.Listener, losses []listener.Loss) {
+	if at == v.taken {
+		return // nothing has happened since
+	}
 	v.taken = at
 	v.mu.Lock()
 	v.wall = *v.clock

@@ -36,6 +36,8 @@ type board struct {
 	about  About
 	at     int64 // ns: of the last state; 0: there was none
 	before int64 // ns: of the one before
+	first  int64 // ns: of the first one
+	states int   // that there were
 	losses []listener.Loss
 	places []*place // the worst first
 	byName map[listener.RowName]*place
@@ -72,6 +74,9 @@ const lingers = int64(10 * time.Second)
 // take takes the next state.
 func (b *board) take(s *State) {
 	b.before, b.at = b.at, s.Time
+	if b.states++; b.states == 1 {
+		b.first = s.Time
+	}
 	b.losses = s.Losses
 	b.places = b.places[:0]
 	for i := range s.Listeners {
@@ -90,6 +95,14 @@ func (b *board) take(s *State) {
 		return p.l.Open == 0 && s.Time-p.changed >= lingers
 	})
 	slices.SortStableFunc(b.places, func(a, b *place) int { return cmp.Compare(one(a.l.Open == 0), one(b.l.Open == 0)) })
+}
+
+// span is how long a whole history reaches back, about.
+func (b *board) span() time.Duration {
+	if b.states < 2 {
+		return 0
+	}
+	return (time.Duration(b.at-b.first) * historyPoints / time.Duration(b.states-1)).Round(time.Second)
 }
 
 // placeAt is the place of a bound address.

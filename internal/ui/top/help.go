@@ -27,13 +27,18 @@ func (m *Model) helpLines() []Line {
 		{"q Ctrl-C", "quit"},
 	})
 	if m.shown.about.Origin != "" {
-		part("keys of a recording", [][2]string{
+		keys := [][2]string{
 			{"space p", "pause, and go on"},
 			{"+ -", "play it faster, slower"},
-			{"left right", "10 s back, 10 s on, on its full tens of seconds"},
-			{"[ ]", "a minute back, a minute on"},
-			{"0", "to its beginning"},
-		})
+		}
+		if m.tape.CanSeek {
+			keys = append(keys, [][2]string{
+				{"left right", "10 s back, 10 s on, on its full tens of seconds"},
+				{"[ ]", "a minute back, a minute on"},
+				{"0", "to its beginning"},
+			}...)
+		}
+		part("keys of a recording", keys)
 	}
 	part("columns", [][2]string{
 		{"!", "nobody has accepted from a queue with entries for a while: a stall"},

@@ -9,7 +9,7 @@ const historyPoints = 180
 // point is one interval of a listener. Waits are in µs.
 type point struct {
 	depth         uint32 // entries at its end
-	accepted      uint32 // in it
+	accepted      uint32 // a second, in tenths
 	p50, p99, max uint32 // of these
 }
 

@@ -167,9 +167,8 @@ func (s *section) graphs(height int) []Line {
 	h := &s.p.history
 	const label = 10
 	room := max(s.width-label-22, 10)
-	span := s.b.span(historyPoints)
-	lines := title("the last " + ui.Duration(span))
-	if span == 0 || h.points == nil {
+	lines := title("the last " + ui.Duration(s.b.span()))
+	if h.points == nil {
 		lines = title("the last minutes")
 		return append(lines, text(Faint, "  nothing was queued, and nothing accepted"))
 	}
@@ -178,9 +177,8 @@ func (s *section) graphs(height int) []Line {
 		rows = 4
 	}
 	last := h.points[(h.next+len(h.points)-1)%len(h.points)]
-	interval := s.b.span(1).Seconds()
 	number := func(v uint32) string { return ui.Count(v) }
-	perSecond := func(v uint32) string { return rate(float64(v) / interval) }
+	perSecond := func(v uint32) string { return rate(float64(v) / 10) }
 	wait := func(v uint32) string { return ui.Duration(time.Duration(v) * time.Microsecond) }
 	for _, g := range []struct {
 		name  string
@@ -189,13 +187,16 @@ func (s *section) graphs(height int) []Line {
 		words func(uint32) string
 	}{
 		{"depth", depthOf, min(s.p.l.Backlog+1, 8), number},
-		{"accepted/s", acceptedOf, 1, perSecond},
+		{"accepted/s", acceptedOf, 10, perSecond},
 		{"p50", p50Of, 1, wait},
 		{"p99", p99Of, 1, wait},
 		{"max", maxOf, 1, wait},
 	} {
 		if g.name == "p50" && rows == 1 {
 			continue
+		}
+		if rows > 1 && g.name != "depth" {
+			lines = append(lines, Line{}) // or one would grow into the other
 		}
 		most := h.greatest(g.value)
 		tall := rows

@@ -83,7 +83,9 @@ func (p *place) take(l *ui.Listener, at, before int64) {
 		} else if !known {
 			p.interval = l.Wait
 		}
-		now.accepted = clamp(accepted)
+		if accepted > 0 {
+			now.accepted = max(clamp(uint64(p.rate*10+0.5)), 1)
+		}
 		now.p50, now.p99, now.max = micros(p.interval.P50), micros(p.interval.P99), micros(p.interval.Max)
 		for i := range p.acceptors {
 			a := &p.acceptors[i]

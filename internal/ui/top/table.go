@@ -245,7 +245,10 @@ func (m *Model) pageFrame(lines []Line, keys string) Frame {
 	}
 	var l Line
 	if m.shown.about.Origin != "" {
-		keys = "left/right seek  +/- speed  " + keys
+		keys = "+/- speed  " + keys
+		if m.tape.CanSeek {
+			keys = "left/right seek  " + keys
+		}
 	}
 	l.add(Faint, keys)
 	if m.scrolls > 0 {

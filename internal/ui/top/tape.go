@@ -35,14 +35,15 @@ func (t *Tape) line(about *About, width int) (l Line) {
 		words += " of " + from.Format("15:04:05") + " to " + about.Wall(t.To).Format("15:04:05")
 	}
 	l.add(Strong, words)
-	l.add(Plain, "  ")
-	if room := min(width-l.columns, 40); t.To > t.From && room >= 10 {
+	if room := min(width-l.columns-2, 40); t.To > t.From && room >= 10 {
 		filled, empty := bar(float64(t.At-t.From)/float64(t.To-t.From), room)
+		l.add(Plain, "  ")
 		l.add(Bar, filled)
 		l.add(Gap, empty)
-		l.add(Plain, "  ")
 	}
-	l.add(Faint, about.Origin)
+	if width-l.columns > 20 {
+		l.add(Faint, "  "+about.Origin)
+	}
 	l.clip(width)
 	return l
 }
@@ -61,6 +62,9 @@ func (m *Model) head(words string) []Line {
 	clock := ""
 	if b.at != 0 {
 		clock = b.about.Wall(b.at).Format("15:04:05")
+	}
+	if b.before != 0 && b.about.Origin == "" {
+		clock = "every " + ui.Duration(time.Duration(b.at-b.before).Round(100*time.Millisecond)) + "  " + clock
 	}
 	first.clip(max(m.width-len(clock)-9, 0))
 	if m.paused() {
@@ -93,12 +97,4 @@ func (m *Model) lossLine() (l Line) {
 	}
 	l.clip(m.width)
 	return l
-}
-
-// span is how long the history of a place reaches back, about.
-func (b *board) span(points int) time.Duration {
-	if b.before == 0 || b.at <= b.before {
-		return 0
-	}
-	return time.Duration(points) * time.Duration(b.at-b.before).Round(100*time.Millisecond)
 }

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"acceptwatch/internal/ui/top"
+)
+
+// playing is a player of 2 minutes from 1000 s on, and the time of whoever looks.
+func playing() (p *player, now *int64) {
+	now = new(int64)
+	p = newPlayer(func() int64 { return *now })
+	p.canSeek = true
+	p.begin(1000*second, 1120*second)
+	p.caught = true
+	return p, now
+}
+
+func TestPlayerGoesAsFastAsItIsTold(t *testing.T) {
+	p, now := playing()
+	for _, step := range []struct {
+		do   top.Command
+		pass time.Duration
+		want int64 // s since its beginning
+	}{
+		{top.Command{}, 3 * time.Second, 3},
+		{top.Command{Faster: true}, 3 * time.Second, 9},
+		{top.Command{Pause: true}, time.Minute, 9},
+		{top.Command{Faster: true}, time.Minute, 9},
+		{top.Command{Pause: true}, time.Second, 13},
+		{top.Command{Slower: true}, time.Second, 15},
+	} {
+		p.obey(step.do)
+		*now += int64(step.pass)
+		if got := p.tape().At/second - 1000; got != step.want {
+			t.Errorf("%+v, and %s later: at %d s, want %d", step.do, step.pass, got, step.want)
+		}
+	}
+}
+
+func TestPlayerSeeksToFullMultiples(t *testing.T) {
+	const by = 10 * time.Second
+	for _, test := range []struct {
+		at    int64 // s since its beginning
+		seeks []time.Duration
+		want  int64
+	}{
+		{0, []time.Duration{by}, 10},
+		{7, []time.Duration{by}, 10},
+		{7, []time.Duration{-by}, 0},
+		{17, []time.Duration{-by}, 10},
+		{20, []time.Duration{-by}, 10},
+		{20, []time.Duration{by, by, by}, 50},
+		{20, []time.Duration{by, by, -by}, 30},
+		{20, []time.Duration{6 * by}, 60},
+		{0, []time.Duration{-by}, 0},
+		{115, []time.Duration{by, by}, 120},
+	} {
+		p, _ := playing()
+		p.at = (1000 + test.at) * second
+		for _, seek := range test.seeks {
+			p.obey(top.Command{Seek: seek})
+		}
+		if !p.reach(context.Background(), 5000*second) {
+			t.Errorf("%d s, %v: nothing else is wanted", test.at, test.seeks)
+		} else if got := p.take()/second - 1000; got != test.want {
+			t.Errorf("%d s, %v: %d, want %d", test.at, test.seeks, got, test.want)
+		}
+	}
+}
+
+// What is behind does not wait, and what is ahead does, until something else is
+// wanted.
+func TestPlayerWaitsForItsTime(t *testing.T) {
+	p, _ := playing()
+	p.paused = true
+	if p.reach(context.Background(), 999*second) {
+		t.Error("what is behind is not shown")
+	}
+	arrived := 0
+	p.caught = false
+	p.arrive = func() { arrived++ }
+	p.redraw = func() { p.obey(top.Command{Begin: true}) }
+	if !p.reach(context.Background(), 1001*second) || arrived != 1 {
+		t.Errorf("what is ahead was shown; it arrived %d times", arrived)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.take()
+	p.redraw = cancel
+	if p.over(ctx) || !p.tape().Ended || p.tape().At != 1120*second {
+		t.Errorf("at the end: %+v", p.tape())
+	}
+}
+
+// A pipe cannot seek: the keys do nothing.
+func TestPlayerOfAPipeStays(t *testing.T) {
+	p, _ := playing()
+	p.canSeek = false
+	p.obey(top.Command{Seek: time.Minute})
+	if p.wanted != nil {
+		t.Error("it goes elsewhere")
+	}
+}

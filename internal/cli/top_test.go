@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"acceptwatch/internal/golden"
+)
+
+// terminal is one in which a command runs, and somebody types.
+type terminal struct {
+	t   *testing.T
+	env []string
+}
+
+// openTerminal runs a shell command in a terminal of a size, with variables of the
+// environment.
+func openTerminal(t *testing.T, width, height int, command string, env ...string) *terminal {
+	t.Helper()
+	if _, err := exec.LookPath("tmux"); err != nil {
+		t.Fatal("the terminals of these tests are tmux's: install it")
+	}
+	dir, err := os.MkdirTemp("", "aw") // sockets have short names
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "tmux.conf")
+	if err := os.WriteFile(config, []byte("set -g status off\nset -g default-terminal tmux-256color\nset -sg escape-time 0\nset -g remain-on-exit on\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x := &terminal{t: t, env: append(os.Environ(), "TMUX_TMPDIR="+dir, "TMUX=", "TZ=UTC", "LC_ALL=C.UTF-8")}
+	x.env = append(x.env, env...)
+	x.tmux("-f", config, "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), command)
+	t.Cleanup(func() {
+		x.tmux("kill-server")
+		os.RemoveAll(dir)
+	})
+	return x
+}
+
+func (x *terminal) tmux(args ...string) string {
+	x.t.Helper()
+	cmd := exec.Command("tmux", args...)
+	cmd.Env = x.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		x.t.Fatalf("tmux %q: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+func (x *terminal) keys(keys ...string) {
+	x.t.Helper()
+	x.tmux(append([]string{"send-keys"}, keys...)...)
+}
+
+func (x *terminal) screen() string { return x.tmux("capture-pane", "-p") }
+
+// keyPatience is how long a screen may take; only a failure takes so long.
+const keyPatience = time.Minute
+
+// until waits for a screen that has some text.
+func (x *terminal) until(text string) string {
+	x.t.Helper()
+	for end := time.Now().Add(keyPatience); ; time.Sleep(20 * time.Millisecond) {
+		screen := x.screen()
+		if strings.Contains(screen, text) {
+			return screen
+		}
+		if time.Now().After(end) {
+			x.t.Fatalf("no %q on the screen:\n%s", text, screen)
+		}
+	}
+}
+
+// shows waits for the screen that is in a golden file.
+func (x *terminal) shows(name string) {
+	x.t.Helper()
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		time.Sleep(3 * time.Second)
+	}
+	want, _ := os.ReadFile(filepath.Join("testdata", "top", name))
+	screen := x.screen()
+	for end := time.Now().Add(keyPatience); screen != string(want) && time.Now().Before(end) && os.Getenv("UPDATE_GOLDEN") == ""; screen = x.screen() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	golden.Compare(x.t, filepath.Join("top", name), []byte(screen))
+}
+
+// A recording is played by keys: every screen is that of a moment of it, whenever
+// the keys come.
+func TestTopPlaysARecordingByKeys(t *testing.T) {
+	path := recordNight(t)
+	x := openTerminal(t, 80, 24, "cd "+filepath.Dir(path)+" && exec acceptwatch top -r night.trace")
+	x.until("playing 1x")
+	x.keys("Space")
+	x.until("paused")
+	for _, step := range []struct {
+		keys string // Escape only at the end: what follows at once would be one key with it
+		want string
+	}{
+		{"0 Right Right", "calm.txt"},
+		{"Right Right", "stall.txt"},
+		{"Enter", "stall_listener.txt"},
+		{"] Right Right", "full_listener.txt"},
+		{"G", "full_listener_end.txt"},
+		{"Escape", "full.txt"},
+		{"s s s s", "full_by_rate.txt"},
+		{"S S S S / n g i n", "full_filter.txt"},
+		{"Enter Enter", "busy_listener.txt"},
+		{"Escape", "full_filter_kept.txt"},
+		{"Escape", "full_proxy.txt"},
+		{"g", "full.txt"},
+		{"?", "help.txt"},
+		{"Escape", "full.txt"},
+		{"Right", "recovered.txt"},
+		{"Left", "full.txt"},
+		{"+ +", "faster.txt"},
+		{"- -", "full.txt"},
+		{"j Enter", "failing_listener.txt"},
+	} {
+		x.keys(strings.Fields(step.keys)...)
+		x.shows(step.want)
+	}
+	x.tmux("resize-window", "-x", "200", "-y", "50")
+	x.shows("failing_listener_200.txt")
+	x.keys("Escape")
+	x.until("Enter open")
+	x.keys("k")
+	x.shows("full_200.txt")
+	x.keys("Enter")
+	x.shows("full_listener_200.txt")
+	x.keys("q")
+	x.until("Pane is dead (status 0")
+}
+
+// What happens now is shown by the same keys, until the user quits.
+func TestTopShowsWhatHappensNow(t *testing.T) {
+	x := openTerminal(t, 100, 30, "exec acceptwatch-busy top --port 8000")
+	x.until("accepted/s")
+	x.until("127.0.0.1:8000")
+	x.until("python3")
+	x.keys("Enter")
+	x.until("who accepts")
+	x.until("python3[123/125]")
+	x.keys("Space")
+	paused := x.until("PAUSED")
+	time.Sleep(300 * time.Millisecond) // three looks, of a kernel whose time flies
+	if now := x.screen(); now != paused {
+		t.Errorf("it moved:\n%s\nbefore:\n%s", now, paused)
+	}
+	x.keys("Space")
+	x.until("every 1.00 s")
+	x.keys("Escape")
+	x.until("Enter open")
+	x.keys("q")
+	x.until("Pane is dead (status 0")
+}
+
+// The terminal is as it was, after Ctrl-C and after SIGTERM too.
+func TestTopGivesTheTerminalBack(t *testing.T) {
+	x := openTerminal(t, 80, 24, "sh -c 'echo before; acceptwatch-busy top; echo after $?; stty -a; exec sleep 1000'")
+	x.until("accepted/s")
+	x.keys("C-c")
+	screen := x.until("-echoprt") // of stty's last line
+	for _, want := range []string{"before", "after 0", " echo ", " icanon "} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q after Ctrl-C:\n%s", want, screen)
+		}
+	}
+	x = openTerminal(t, 80, 24, "sh -c 'echo before; acceptwatch-busy top & pid=$!; sleep 3; kill $pid; wait $pid; echo after $?; exec sleep 1000'")
+	screen = x.until("after 0")
+	if !strings.Contains(screen, "before") {
+		t.Errorf("after SIGTERM:\n%s", screen)
+	}
+}
+
+func TestTopWithoutColour(t *testing.T) {
+	path := recordNight(t)
+	colour := regexp.MustCompile(`\x1b\[[0-9;]*(3[0-8]|9[0-7])[;m]`)
+	for _, test := range []struct {
+		env    string
+		colour bool
+	}{{"NO_COLOR=", true}, {"NO_COLOR=1", false}} {
+		x := openTerminal(t, 80, 24, "exec acceptwatch top -r "+path, test.env)
+		x.until("playing 1x")
+		x.keys("Space", "0", "]", "Right", "Right")
+		x.until("02:01:20 of")
+		x.until("![2001")
+		if got := colour.MatchString(x.tmux("capture-pane", "-e", "-p")); got != test.colour {
+			t.Errorf("%s: coloured %t", test.env, got)
+		}
+	}
+}
+
+func TestTopRefusesWhatIsNoScreen(t *testing.T) {
+	x := openTerminal(t, 200, 24, "sh -c 'TERM=dumb acceptwatch top; echo code $?; exec sleep 1000'")
+	screen := x.until("code 2")
+	for _, want := range []string{"TERM=dumb is none", "acceptwatch trace"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no %q:\n%s", want, screen)
+		}
+	}
+}
