@@ -156,8 +156,8 @@ soak: build vm-needs stall-programs ## All tests on the kernels between; what mu
 		-run 'TestAttachingA|TestTwentyThousand|TestAMillion' -timeout 10h
 
 .PHONY: bench
-bench: ## Go benchmarks: decoding, state, sampling, recordings, reports
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/snapshot ./internal/sockdiag ./internal/owner \
+bench: ## Go benchmarks: decoding, state, metrics, sampling, recordings, reports
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/event ./internal/listener ./internal/metrics ./internal/snapshot ./internal/sockdiag ./internal/owner \
 		./internal/recording ./internal/report
 
 .PHONY: bench-kernel
