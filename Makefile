@@ -162,7 +162,7 @@ soak: build vm-needs stall-programs ## All tests on the kernels between; what mu
 .PHONY: bench
 bench: build ## Go benchmarks, for benchstat with BENCH_COUNT=10; as root the ring buffer, start and samples too
 	@echo "BenchmarkBinarySize 1 $$(stat -c %s $(ACCEPTWATCH)) bytes"
-	$(GO) test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 2h ./internal/cli ./internal/probe ./internal/event ./internal/listener \
+	$(GO) test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) -timeout 2h ./internal/cli ./internal/probe ./internal/event ./internal/listener ./internal/metrics \
 		./internal/snapshot ./internal/sockdiag ./internal/owner ./internal/recording ./internal/report
 
 .PHONY: bench-kernel

@@ -163,7 +163,8 @@ func wantErrors(t *testing.T, s *served) {
 	}
 	check(t, os.WriteFile("/proc/sys/kernel/bpf_stats_enabled", []byte("1"), 0))
 	defer func() { check(t, os.WriteFile("/proc/sys/kernel/bpf_stats_enabled", []byte("0"), 0)) }()
-	// At least that which sees accept() fail runs, and that which walks.
+	dial(t, at)
+	// At least that which sees accept() fail runs, and that which sees it enqueued.
 	await(t, "runs of programs", func() bool {
 		runs, seconds := 0, 0
 		for name, v := range s.scrape() {

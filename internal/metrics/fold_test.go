@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"acceptwatch/internal/listener"
+	"acceptwatch/internal/owner"
 )
 
 // Of more listeners than there is room for, the first to come, and of these the
@@ -95,4 +96,17 @@ func TestOtherIsInAChosenLabel(t *testing.T) {
 			t.Errorf("%s; want %s", found, want)
 		}
 	}
+}
+
+// Who is called other is not told apart from what finds no room.
+func TestOtherIsNoOtherSeries(t *testing.T) {
+	b := NewBook(Options{Labels: []Label{LabelProcess}, Most: 1})
+	l := look(counted(numbered(1), 1, nil), counted(numbered(2), 2, nil), counted(numbered(3), 4, nil))
+	l.Owners = func(r *listener.Row) []owner.Process {
+		return []owner.Process{process(1, map[uint64]string{1: "web", 2: "other", 4: "mail"}[r.Accepted], owner.Place{})}
+	}
+	wantLines(t, text(t, b, b.Take(l)), `
+accepted_total{process="other"} 6
+accepted_total{process="web"} 1
+`, "accepted_total")
 }

@@ -17,6 +17,9 @@ func (b *Book) seriesOf(key labelSet, folded map[labelSet]struct{}) *series {
 	if s := b.series[key]; s != nil {
 		return s
 	}
+	if key == others(b.opt.Labels) { // a process may have that name
+		return b.others()
+	}
 	// Once that there was no room, there is none until the next look.
 	if len(b.series) >= b.opt.Most && (len(folded) > 0 || !b.makeRoom()) {
 		folded[key] = struct{}{}
