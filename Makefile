@@ -165,6 +165,18 @@ bench-kernel: build bin/places vm-needs ## What tracing costs the kernel, in ins
 	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost -timeout 2h
 	$(STACKS) -j 1 -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/stacks -- -run TestKernelCost -timeout 2h
 
+# What others use, in the same guests; tcpaccept.bt is compiled there.
+PEER_KERNELS ?= 6.1,6.12,7.x
+PEERS = $(VMRUN) test --tags kernelbench --with bpftrace,tcptracer,tcplife,tcpstates --file /usr/sbin/tcpaccept.bt \
+	--file /usr/include/features.h --file /usr/include/features-time64.h --file /usr/include/stdc-predef.h --file /usr/include/linux \
+	--file /usr/include/asm-generic --file /usr/include/x86_64-linux-gnu \
+	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch \
+	--env "ACCEPTWATCH_PEER_PACKAGES=$$(dpkg-query -W -f '$${Package} $${Version}\n' bpftrace libbpf-tools | paste -sd, | sed 's/,/, /g')"
+
+.PHONY: bench-peers-cost
+bench-peers-cost: build vm-needs peers-needs
+	$(PEERS) -k $(PEER_KERNELS) --icount --timeout 40m --fetch /tmp/peers.json --out bin/bench-peers ./internal/probe -- -run TestPeerCost -timeout 2h
+
 .PHONY: kernels
 kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
 	$(VMRUN) fetch
@@ -174,7 +186,7 @@ kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
 clean: ## Remove what was built here
 	rm -rf bin
 
-.PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs
+.PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs peers-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
 		xz=xz-utils zstd=zstd qemu-system-aarch64=qemu-system-arm \
@@ -189,6 +201,9 @@ race-needs:
 
 stall-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless node=nodejs
+
+peers-needs:
+	@.ci/need bpftrace=bpftrace /usr/sbin/tcplife=libbpf-tools /usr/include/stdlib.h=libc6-dev
 
 unit-needs:
 	@.ci/need zstd=zstd
