@@ -168,7 +168,7 @@ bench-kernel: build bin/places vm-needs ## What tracing costs the kernel, in ins
 # What others use, in the same guests; tcpaccept.bt is compiled there.
 PEER_KERNELS ?= 6.1,6.12,7.x
 PEERS = $(VMRUN) test --tags kernelbench --with bpftrace,tcptracer,tcplife,tcpstates --file /usr/sbin/tcpaccept.bt \
-	--file /usr/include/features.h --file /usr/include/features-time64.h --file /usr/include/stdc-predef.h --file /usr/include/linux \
+	--file /usr/include/features.h --file /usr/include/features-time64.h --file /usr/include/endian.h --file /usr/include/stdc-predef.h --file /usr/include/linux \
 	--file /usr/include/asm-generic --file /usr/include/x86_64-linux-gnu \
 	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch \
 	--env "ACCEPTWATCH_PEER_PACKAGES=$$(dpkg-query -W -f '$${Package} $${Version}\n' bpftrace libbpf-tools | paste -sd, | sed 's/,/, /g')"

@@ -38,7 +38,7 @@ const (
 // peerList is everything that is measured, acceptwatch first.
 func peerList() []peer {
 	acceptwatch := func(args ...string) []string {
-		return append([]string{os.Getenv("ACCEPTWATCH_BIN"), "trace"}, args...)
+		return append([]string{os.Getenv("ACCEPTWATCH_BIN"), "trace", "--mode", "fentry"}, args...)
 	}
 	return []peer{
 		{name: counting, argv: acceptwatch("--events", "stall"), count: inSummary},
