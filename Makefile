@@ -165,17 +165,34 @@ bench-kernel: build bin/places vm-needs ## What tracing costs the kernel, in ins
 	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost -timeout 2h
 	$(STACKS) -j 1 -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/stacks -- -run TestKernelCost -timeout 2h
 
-# What others use, in the same guests; tcpaccept.bt is compiled there.
+# Kernels, and the host as far as it permits; bpftrace needs headers for tcpaccept.bt.
 PEER_KERNELS ?= 6.1,6.12,7.x
+PEER_RATE_KERNELS ?= 6.12,7.x
+comma = ,
+PEER_HEADERS = $(addprefix /usr/include/,endian.h features.h features-time64.h stdc-predef.h linux asm-generic x86_64-linux-gnu)
 PEERS = $(VMRUN) test --tags kernelbench --with bpftrace,tcptracer,tcplife,tcpstates --file /usr/sbin/tcpaccept.bt \
-	--file /usr/include/features.h --file /usr/include/features-time64.h --file /usr/include/endian.h --file /usr/include/stdc-predef.h --file /usr/include/linux \
-	--file /usr/include/asm-generic --file /usr/include/x86_64-linux-gnu \
-	--file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch \
-	--env "ACCEPTWATCH_PEER_PACKAGES=$$(dpkg-query -W -f '$${Package} $${Version}\n' bpftrace libbpf-tools | paste -sd, | sed 's/,/, /g')"
+	$(addprefix --file ,$(PEER_HEADERS)) --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch \
+	--env "ACCEPTWATCH_PEER_PACKAGES=$$(dpkg-query -W -f '$${Package} $${Version}\n' bpftrace libbpf-tools | paste -sd, | sed 's/,/, /g')" \
+	--out bin/bench-peers
+PEER_RATES = -run TestPeerRate -timeout 3h
+
+.PHONY: bench-peers
+bench-peers: ## What tracing costs beside bpftrace, libbpf-tools and exporters' kprobes, and the page of it; installs those, takes hours
+	rm -rf bin/bench-peers
+	$(MAKE) --no-print-directory bench-peers-cost bench-peers-rate
+	$(GO) run ./internal/peers/peerpage -in bin/bench-peers -page internal/peers $(subst $(comma), ,$(PEER_KERNELS)) host
 
 .PHONY: bench-peers-cost
-bench-peers-cost: build vm-needs peers-needs
-	$(PEERS) -k $(PEER_KERNELS) --icount --timeout 40m --fetch /tmp/peers.json --out bin/bench-peers ./internal/probe -- -run TestPeerCost -timeout 2h
+bench-peers-cost: build vm-needs peers-needs ## The part that counts instructions, in a VM
+	$(PEERS) -k $(PEER_KERNELS) --icount --timeout 60m --fetch /tmp/peers.json ./internal/probe -- -run TestPeerCost -timeout 6h
+
+.PHONY: bench-peers-rate
+bench-peers-rate: build vm-needs peers-needs ## The part that measures time, in a VM with 2 processors and here, as root
+	$(PEERS) -k $(PEER_RATE_KERNELS) --timeout 3h --fetch /tmp/rates.json --env ACCEPTWATCH_RATES=/tmp/rates.json \
+		--env ACCEPTWATCH_WHERE='a VM under emulation' --env ACCEPTWATCH_BATCH=2000 ./internal/probe -- $(PEER_RATES)
+	mkdir -p bin/bench-peers/host
+	ACCEPTWATCH_BIN=$(CURDIR)/$(ACCEPTWATCH) ACCEPTWATCH_RATES=$(CURDIR)/bin/bench-peers/host/rates.json \
+		ACCEPTWATCH_WHERE='this host' ACCEPTWATCH_BATCH=10000 $(GO) test -count=1 -tags kernelbench ./internal/probe -v $(PEER_RATES)
 
 .PHONY: kernels
 kernels: build vm-needs ## Fetch the kernels of the matrix, and list them

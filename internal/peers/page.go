@@ -34,14 +34,11 @@ func (a *All) WritePage(w io.Writer) error {
 	return page.Execute(w, a)
 }
 
-// tableColumns are those of both tables.
-const tableColumns = 6
-
 // markdownRow is a row of a table, with empty cells at its end where it is short.
-func markdownRow(cells []string) string {
+func markdownRow(columns int, cells []string) string {
 	var b strings.Builder
 	b.WriteString("|")
-	for i := range tableColumns {
+	for i := range columns {
 		if i < len(cells) {
 			b.WriteString(" " + strings.NewReplacer("|", `\|`, "\n", " ").Replace(cells[i]))
 		}

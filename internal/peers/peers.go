@@ -65,16 +65,23 @@ type Rate struct {
 	Command     string `json:"command,omitempty"`
 	NotMeasured string `json:"not_measured,omitempty"`
 
-	// Time that a connection takes with the tracer, as a multiple of the time
-	// without: the median of the pairs, and the interval that holds the true one
-	// with a probability of at least 95 %.
-	Median float64 `json:"median"`
-	Low    float64 `json:"low"`
-	High   float64 `json:"high"`
-	Pairs  int     `json:"pairs"`
+	// How many times as long a connection takes with the tracer: by the means of
+	// batches, which is what connections a second are, and by their medians, which a
+	// busy machine disturbs less.
+	Mean    Ratio `json:"mean"`
+	Typical Ratio `json:"typical"`
+	Pairs   int   `json:"pairs"`
 
 	Made     int `json:"made"`     // connections
 	Reported int `json:"reported"` // of these, by the tracer
+}
+
+// Ratio is the median of the ratios of pairs, and the interval that holds the true
+// one with a probability of at least 95 %.
+type Ratio struct {
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
 }
 
 // All is one measurement of everything, the kernels from the oldest to the newest.

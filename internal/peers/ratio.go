@@ -1,25 +1,22 @@
 package peers
 
-import (
-	"slices"
-)
+import "slices"
 
-// MedianOfPairs is the median of ratios, and the interval between two of them that
-// holds the true median with a probability of at least 95 %, whatever their
-// distribution: the number of ratios below the true median is binomial with 1/2.
-// With fewer than 6 there is no such interval: ok is false.
-func MedianOfPairs(ratios []float64) (median, low, high float64, ok bool) {
-	n := len(ratios)
+// RatioOf makes a Ratio of the ratios of pairs, whatever their distribution: the
+// number of them below the true median is binomial with 1/2. With fewer than 6 there
+// is no such interval: ok is false.
+func RatioOf(pairs []float64) (_ Ratio, ok bool) {
+	n := len(pairs)
 	outside, ok := ranksOutside(n)
 	if !ok {
-		return 0, 0, 0, false
+		return Ratio{}, false
 	}
-	sorted := slices.Sorted(slices.Values(ratios))
-	median = sorted[n/2]
+	sorted := slices.Sorted(slices.Values(pairs))
+	median := sorted[n/2]
 	if n%2 == 0 {
 		median = (sorted[n/2-1] + median) / 2
 	}
-	return median, sorted[outside], sorted[n-1-outside], true
+	return Ratio{median, sorted[outside], sorted[n-1-outside]}, true
 }
 
 // ranksOutside is how many of n values may be left out at each end.

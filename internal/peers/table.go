@@ -109,7 +109,7 @@ func (r *Rates) writeText(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %s, %d processors: how much longer a connection takes\n(%s connections a second with nothing attached; pairs of batches of %s)\n\n",
 		r.Where, r.Kernel, r.Processors, ui.Count(r.Rate), ui.Count(int64(r.Batch)))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\tMEDIAN\tFROM\tTO\tPAIRS\tREPORTED")
+	fmt.Fprintln(table, "\tMEAN\tTYPICAL\tPAIRS\tREPORTED")
 	for _, line := range r.cells() {
 		fmt.Fprintln(table, strings.Join(line, "\t"))
 	}
@@ -132,9 +132,12 @@ func (r *Rates) cells() [][]string {
 		if row.Made > 0 {
 			reported = fmt.Sprintf("%s of %s", ui.Count(int64(row.Reported)), ui.Count(int64(row.Made)))
 		}
-		rows = append(rows, []string{row.Name, times(row.Median), times(row.Low), times(row.High), fmt.Sprint(row.Pairs), reported})
+		rows = append(rows, []string{row.Name, row.Mean.String(), row.Typical.String(), fmt.Sprint(row.Pairs), reported})
 	}
 	return rows
 }
+
+// String shows the median, and the interval.
+func (r Ratio) String() string { return fmt.Sprintf("%.2fx (%.2f-%.2f)", r.Median, r.Low, r.High) }
 
 func times(ratio float64) string { return fmt.Sprintf("%.2fx", ratio) }

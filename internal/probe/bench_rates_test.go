@@ -28,8 +28,7 @@ import (
 //
 //	go test -tags kernelbench -run TestPeerRate ./internal/probe
 const (
-	ratePairs = 12 // TestMedianOfPairs has why
-	ratesFile = "/tmp/rates.json"
+	ratePairs = 20
 )
 
 // restrictedMode sees no accepts: that it watches is shown by clients that hang up
@@ -58,20 +57,22 @@ func TestPeerRate(t *testing.T) {
 		Processors: runtime.NumCPU(),
 		Batch:      size,
 	}
-	var without []float64 // ns per connection
+	var without []float64 // the means, ns per connection
 	for _, p := range append(peerList(), restrictedMode) {
 		row := peers.Rate{Name: p.name, Command: p.command()}
 		pairs, err := p.pairs(t, size, &row)
 		if err != nil {
 			row.NotMeasured = err.Error()
 		} else {
-			var ratios []float64
+			var means, medians []float64
 			for _, pair := range pairs {
-				ratios = append(ratios, pair.with/pair.without)
-				without = append(without, pair.without)
+				means = append(means, pair.with.mean/pair.without.mean)
+				medians = append(medians, pair.with.median/pair.without.median)
+				without = append(without, pair.without.mean)
 			}
-			row.Median, row.Low, row.High, _ = peers.MedianOfPairs(ratios)
-			row.Pairs = len(ratios)
+			row.Mean, _ = peers.RatioOf(means)
+			row.Typical, _ = peers.RatioOf(medians)
+			row.Pairs = len(pairs)
 		}
 		fmt.Printf("%+v\n", row)
 		rates.Rows = append(rates.Rows, row)
@@ -81,11 +82,13 @@ func TestPeerRate(t *testing.T) {
 	}
 	slices.Sort(without)
 	rates.Rate = int64(1e9 / without[len(without)/2])
-	check(t, os.WriteFile(ratesFile, must(json.Marshal(rates))(t), 0o644))
+	check(t, os.WriteFile(os.Getenv("ACCEPTWATCH_RATES"), must(json.Marshal(rates))(t), 0o644))
 }
 
-// pair are ns per connection.
-type pair struct{ without, with float64 }
+// series is what connections took, in ns each.
+type series struct{ mean, median float64 }
+
+type pair struct{ without, with series }
 
 // pairs measures with and without the peer, the order in turn, and writes into the
 // row what it reported. The error is why it was not measured.
@@ -128,9 +131,9 @@ func (p *peer) pairs(t *testing.T, size int, row *peers.Rate) ([]pair, error) {
 	return all, nil
 }
 
-// makeBatch makes connections in a new network namespace, and returns how many ns
-// each took, and what closes the listener.
-func makeBatch(t *testing.T, size int) (float64, func()) {
+// makeBatch makes connections in a new network namespace; the function closes their
+// listener.
+func makeBatch(t *testing.T, size int) (series, func()) {
 	t.Helper()
 	costs := make([]int64, size)
 	var l *traffic
@@ -148,13 +151,14 @@ func makeBatch(t *testing.T, size int) (float64, func()) {
 	for _, c := range costs {
 		sum += c
 	}
-	return float64(sum) / float64(size), l.close
+	slices.Sort(costs)
+	return series{float64(sum) / float64(size), float64(costs[size/2])}, l.close
 }
 
-// withoutTracer is the cost of a batch with nothing attached.
-func withoutTracer(t *testing.T, size int) float64 {
+// withoutTracer is a batch with nothing attached.
+func withoutTracer(t *testing.T, size int) series {
 	t.Helper()
-	ns, end := makeBatch(t, size)
+	b, end := makeBatch(t, size)
 	end()
-	return ns
+	return b
 }
