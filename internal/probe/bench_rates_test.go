@@ -26,10 +26,9 @@ import (
 // It runs in a guest of two processors, and on a host that allows at least mode
 // restricted (as root):
 //
-//	go test -tags kernelbench -run TestPeerRate ./internal/probe
-const (
-	ratePairs = 20
-)
+//	make bench-peers-rate
+
+const ratePairs = 20
 
 // restrictedMode sees no accepts: that it watches is shown by clients that hang up
 // before.
