@@ -81,9 +81,10 @@ func (p *process) kill() error {
 
 const (
 	// What has come to rest uses a processor for less than restCPU of restTime: what
-	// programs do from time to time takes less, and a start more.
+	// programs do from time to time takes less (most is mode restricted's sampling,
+	// 10 times a second), and a start more.
 	restTime = 2 * time.Second
-	restCPU  = restTime / 20
+	restCPU  = restTime / 4
 	// attachTime bounds a start: bpftrace compiles, which takes a while under
 	// emulation.
 	attachTime = 5 * time.Minute
