@@ -188,6 +188,34 @@ bench-growth: build vm-needs ## Write how costs grow with listeners, queues, soc
 	$(GO) test -count=1 -tags growth -timeout 60m -v -run '^TestGrowth' ./internal/listener ./internal/cli > bin/growth/2.log
 	ACCEPTWATCH_BIN=$(abspath $(ACCEPTWATCH)) $(GO) test -count=1 -tags growth -timeout 60m -v -run '^TestGrowth|^TestWhereTheRing' ./internal/probe > bin/growth/3.log
 	cat bin/growth/*.log | $(GO) run ./internal/growth/growthpage $(GROWTH)
+# Kernels, and the host as far as it permits; bpftrace needs headers for tcpaccept.bt.
+PEER_KERNELS ?= 6.1,6.12,7.x
+PEER_RATE_KERNELS ?= 6.12,7.x
+comma = ,
+PEER_HEADERS = $(addprefix /usr/include/,endian.h features.h features-time64.h stdc-predef.h linux asm-generic x86_64-linux-gnu)
+PEERS = $(VMRUN) test --tags kernelbench --with bpftrace,tcptracer,tcplife,tcpstates --file /usr/sbin/tcpaccept.bt \
+	$(addprefix --file ,$(PEER_HEADERS)) --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch \
+	--env "ACCEPTWATCH_PEER_PACKAGES=$$(dpkg-query -W -f '$${Package} $${Version}\n' bpftrace libbpf-tools | paste -sd, | sed 's/,/, /g')" \
+	--out bin/bench-peers
+PEER_RATES = -run TestPeerRate -timeout 3h
+
+.PHONY: bench-peers
+bench-peers: ## What tracing costs beside bpftrace, libbpf-tools and exporters' kprobes, and the page of it; installs those, takes hours
+	rm -rf bin/bench-peers
+	$(MAKE) --no-print-directory bench-peers-cost bench-peers-rate
+	$(GO) run ./internal/peers/peerpage -in bin/bench-peers -page internal/peers $(subst $(comma), ,$(PEER_KERNELS)) host
+
+.PHONY: bench-peers-cost
+bench-peers-cost: build vm-needs peers-needs ## The part that counts instructions, in a VM
+	$(PEERS) -k $(PEER_KERNELS) --icount --timeout 60m --fetch /tmp/peers.json ./internal/probe -- -run TestPeerCost -timeout 6h
+
+.PHONY: bench-peers-rate
+bench-peers-rate: build vm-needs peers-needs ## The part that measures time, in a VM with 2 processors and here, as root
+	$(PEERS) -k $(PEER_RATE_KERNELS) --timeout 3h --fetch /tmp/rates.json --env ACCEPTWATCH_RATES=/tmp/rates.json \
+		--env ACCEPTWATCH_WHERE='a VM under emulation' --env ACCEPTWATCH_BATCH=2000 ./internal/probe -- $(PEER_RATES)
+	mkdir -p bin/bench-peers/host
+	ACCEPTWATCH_BIN=$(CURDIR)/$(ACCEPTWATCH) ACCEPTWATCH_RATES=$(CURDIR)/bin/bench-peers/host/rates.json \
+		ACCEPTWATCH_WHERE='this host' ACCEPTWATCH_BATCH=10000 $(GO) test -count=1 -tags kernelbench ./internal/probe -v $(PEER_RATES)
 
 .PHONY: kernels
 kernels: build vm-needs ## Fetch the kernels of the matrix, and list them
@@ -206,7 +234,7 @@ dist-check: dist-needs ## Make them twice from the last commit, in two places, a
 clean: ## Remove what was built here
 	rm -rf bin
 
-.PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs dist-needs
+.PHONY: vm-needs c-needs race-needs unit-needs browser-needs stall-needs dist-needs peers-needs
 vm-needs:
 	@.ci/need qemu-system-x86_64=qemu-system-x86 nc=netcat-openbsd ss=iproute2 ip=iproute2 python3=python3 \
 		nsenter=util-linux xz=xz-utils zstd=zstd /usr/sbin/mkfs.ext4=e2fsprogs qemu-system-aarch64=qemu-system-arm \
@@ -221,6 +249,9 @@ race-needs:
 
 stall-needs:
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev javac=default-jdk-headless node=nodejs
+
+peers-needs:
+	@.ci/need bpftrace=bpftrace /usr/sbin/tcplife=libbpf-tools /usr/include/stdlib.h=libc6-dev
 
 unit-needs:
 	@.ci/need zstd=zstd promtool=prometheus systemd-analyze=systemd tmux=tmux

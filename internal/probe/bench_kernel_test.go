@@ -5,6 +5,7 @@ package probe
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -168,34 +169,51 @@ func loadEmpty(p *Plan) (*loaded, error) {
 	return l, l.loadTogether(p)
 }
 
-// measure makes the connections one at a time and returns the median of their
-// costs in ns. It makes bare system calls: Go's scheduler would take part in
-// others.
+// measure makes the connections and returns the median of their costs in ns.
 func measure(t *testing.T) int64 {
 	t.Helper()
-	s := listen(t, fmt.Sprintf("127.0.0.1:%d", benchPort), 128)
-	defer s.close()
-	to := unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: [4]byte{127, 0, 0, 1}}
-	*(*[2]byte)(unsafe.Pointer(&to.Port)) = [2]byte{benchPort >> 8, benchPort & 0xff}
+	l := newTraffic(t, [4]byte{127, 0, 0, 1}, benchPort)
+	defer l.close()
+	costs := make([]int64, connections)
+	l.make(costs)
+	slices.Sort(costs)
+	return costs[len(costs)/2]
+}
 
+// traffic makes connections to a listener of its own.
+type traffic struct {
+	*server
+	to unix.RawSockaddrInet4
+}
+
+func newTraffic(t *testing.T, addr [4]byte, port uint16) *traffic {
+	t.Helper()
+	l := &traffic{server: listen(t, netip.AddrPortFrom(netip.AddrFrom4(addr), port).String(), 128)}
+	l.to = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: addr}
+	*(*[2]byte)(unsafe.Pointer(&l.to.Port)) = [2]byte{byte(port >> 8), byte(port)}
+	return l
+}
+
+// make makes as many connections as there are costs, one at a time, and writes
+// what each took, in ns. It makes bare system calls: Go's scheduler would take part
+// in others.
+func (l *traffic) make(costs []int64) {
+	l.t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 
-	costs := make([]int64, connections)
 	start := time.Now()
 	before := time.Since(start)
 	for i := range costs {
-		if errno := connectAndAccept(s.fd, &to); errno != 0 {
-			t.Fatal("make a connection:", errno)
+		if errno := connectAndAccept(l.fd, &l.to); errno != 0 {
+			l.t.Fatal("make a connection:", errno)
 		}
 		now := time.Since(start)
 		costs[i] = int64(now - before)
 		before = now
 	}
-	slices.Sort(costs)
-	return costs[len(costs)/2]
 }
 
 // connectAndAccept connects to the listener, accepts and closes both ends, the

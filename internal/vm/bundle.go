@@ -27,6 +27,10 @@ var debianPackages = map[string]string{
 	"sh":           "dash",
 	"strace":       "strace",
 	"bpftool":      "bpftool",
+	"bpftrace":     "bpftrace",
+	"tcplife":      "libbpf-tools",
+	"tcpstates":    "libbpf-tools",
+	"tcptracer":    "libbpf-tools",
 }
 
 // MissingProgramError is a program that this host does not have.
