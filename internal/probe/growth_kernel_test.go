@@ -40,8 +40,8 @@ func TestKernelGrowth(t *testing.T) {
 				all = append(all, at)
 			}
 			var some []ends
-			for i := range min(n, measured) {
-				at := all[i*n/min(n, measured)]
+			for i := range min(n, growthConnections) {
+				at := all[i*n/min(n, growthConnections)]
 				some = append(some, endsOf(servers[at], at))
 			}
 			return some
@@ -59,7 +59,7 @@ func TestKernelGrowth(t *testing.T) {
 	})
 }
 
-const measured = 500 // connections, of which the median is taken
+const growthConnections = 500 // connections, of which the median is taken
 
 var servers = map[netip.AddrPort]int{}
 
