@@ -62,6 +62,20 @@ int BPF_PROG(queue_add_exit, struct sock *sk, void *req, struct sock *child, str
 	return 0;
 }
 
+SEC("fentry/tcp_fin")
+int BPF_PROG(fin_entry, struct sock *sk)
+{
+	handle_fin(sk);
+	return 0;
+}
+
+SEC("fentry/tcp_done_with_error")
+int BPF_PROG(failure_entry, struct sock *sk, int error)
+{
+	handle_failure(sk, error);
+	return 0;
+}
+
 SEC("fentry/tcp_set_state")
 int BPF_PROG(state_entry, struct sock *sk, int state)
 {
@@ -229,6 +243,20 @@ int BPF_KRETPROBE(queue_add_kretprobe, struct sock *queued)
 
 	if (leave(AT_QUEUE_ADD, &was))
 		handle_enqueue(was.sk, queued, CARRIER_QUEUE_ADD);
+	return 0;
+}
+
+SEC("kprobe/tcp_fin")
+int BPF_KPROBE(fin_kprobe, struct sock *sk)
+{
+	handle_fin(sk);
+	return 0;
+}
+
+SEC("kprobe/tcp_done_with_error")
+int BPF_KPROBE(failure_kprobe, struct sock *sk, int error)
+{
+	handle_failure(sk, error);
 	return 0;
 }
 

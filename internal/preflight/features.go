@@ -95,6 +95,8 @@ func FunctionNames() []string {
 		"inet_child_forget",
 		"reuseport_migrate_sock", // 5.14
 		"tcp_set_state",
+		"tcp_fin",
+		"tcp_done_with_error", // 6.10, and the stable kernels since
 		"tcp_conn_request",
 		"tcp_v4_syn_recv_sock",
 		"tcp_v6_syn_recv_sock",

@@ -292,7 +292,7 @@ func (c *counts) addOthers(s *listener.Sample, waits bool) error {
 	return nil
 }
 
-// canary adds up what the canary's connection left in the maps so far.
+// canary adds up what the canary's connections left in the maps so far.
 func (c *counts) canary() (fired, error) {
 	var f fired
 	err := c.eachListener(func(l *tracingListener) error {
@@ -309,6 +309,7 @@ func (c *counts) canary() (fired, error) {
 	err = c.eachAddress(func(a listener.AtAddress) {
 		if isCanary(a.Key.Addr.Addr()) {
 			f.closeWait += a.CloseWait
+			f.reset += a.Reset
 		}
 	})
 	if err != nil {

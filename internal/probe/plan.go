@@ -199,7 +199,7 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 	}
 	onTyped := func(program string) way { return way{typed, program, tracing} }
 	p.add(f, hook{way: onTyped(program), symbol: "inet_csk_accept", role: RoleAccept})
-	p.add(f, hook{way: onTyped(tracingProgStateEntry), symbol: "tcp_set_state", role: RoleState})
+	p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry))
 	for _, h := range []hook{
 		{way: onTyped(tracingProgHashdanceExit), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
 		{way: onTyped(tracingProgQueueAddExit), symbol: "inet_csk_reqsk_queue_add", role: RoleEnqueue},
@@ -240,7 +240,7 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 	exit := func(program string) way { return way{probing, program, kretprobe} }
 	p.add(f, hook{way: entry(probingProgAcceptKprobe), symbol: "inet_csk_accept", role: RoleAccept})
 	p.add(f, hook{way: entry(probingProgGraftKprobe), symbol: "security_sock_graft", role: RoleAccept})
-	p.add(f, hook{way: entry(probingProgStateKprobe), symbol: "tcp_set_state", role: RoleState})
+	p.addState(f, entry(probingProgStateKprobe), entry(probingProgFinKprobe), entry(probingProgFailureKprobe))
 	for _, h := range []hook{
 		{way: entry(probingProgHashdanceKprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
 		{way: exit(probingProgHashdanceKretprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
@@ -283,6 +283,22 @@ func planRestricted(f *preflight.Features) (*Plan, error) {
 	p.addMPTCP(f)
 	return p, nil
 }
+
+// addState adds the hooks that see connections die: those that run only then,
+// or, on kernels that lack one of them, the one that every change of state passes.
+func (p *Plan) addState(f *preflight.Features, every, fin, failure way) {
+	if !f.Functions[tcpFin].InBTF || !f.Functions[tcpFailure].InBTF {
+		p.add(f, hook{way: every, symbol: "tcp_set_state", role: RoleState})
+		return
+	}
+	p.add(f, hook{way: fin, symbol: tcpFin, role: RoleState})
+	p.add(f, hook{way: failure, symbol: tcpFailure, role: RoleState})
+}
+
+const (
+	tcpFin     = "tcp_fin"             // to CLOSE_WAIT
+	tcpFailure = "tcp_done_with_error" // to CLOSE
+)
 
 // addMigration adds the hooks that see connections change their listener, which
 // kernels before 5.14 do not do.
@@ -339,6 +355,8 @@ func missingHook(role Role) string {
 	switch role {
 	case RoleEnqueue:
 		return "connections that enter a queue are not counted"
+	case RoleState:
+		return "clients that hang up in a queue are noticed when they are accepted, or by a walk of the queues, within seconds"
 	case RolePurge:
 		return "connections dropped by a closing listener are not counted"
 	case RoleClose:

@@ -203,6 +203,8 @@ const (
 	tracingMapSeenAccepts         = "seen_accepts"
 	tracingProgAcceptExitFourArgs = "accept_exit_four_args"
 	tracingProgAcceptExitTwoArgs  = "accept_exit_two_args"
+	tracingProgFailureEntry       = "failure_entry"
+	tracingProgFinEntry           = "fin_entry"
 	tracingProgForgetEntry        = "forget_entry"
 	tracingProgGraftEntry         = "graft_entry"
 	tracingProgHashdanceExit      = "hashdance_exit"
@@ -286,6 +288,8 @@ type tracingSpecs struct {
 type tracingProgramSpecs struct {
 	AcceptExitFourArgs *ebpf.ProgramSpec `ebpf:"accept_exit_four_args"`
 	AcceptExitTwoArgs  *ebpf.ProgramSpec `ebpf:"accept_exit_two_args"`
+	FailureEntry       *ebpf.ProgramSpec `ebpf:"failure_entry"`
+	FinEntry           *ebpf.ProgramSpec `ebpf:"fin_entry"`
 	ForgetEntry        *ebpf.ProgramSpec `ebpf:"forget_entry"`
 	GraftEntry         *ebpf.ProgramSpec `ebpf:"graft_entry"`
 	HashdanceExit      *ebpf.ProgramSpec `ebpf:"hashdance_exit"`
@@ -434,6 +438,8 @@ type tracingVariables struct {
 type tracingPrograms struct {
 	AcceptExitFourArgs *ebpf.Program `ebpf:"accept_exit_four_args"`
 	AcceptExitTwoArgs  *ebpf.Program `ebpf:"accept_exit_two_args"`
+	FailureEntry       *ebpf.Program `ebpf:"failure_entry"`
+	FinEntry           *ebpf.Program `ebpf:"fin_entry"`
 	ForgetEntry        *ebpf.Program `ebpf:"forget_entry"`
 	GraftEntry         *ebpf.Program `ebpf:"graft_entry"`
 	HashdanceExit      *ebpf.Program `ebpf:"hashdance_exit"`
@@ -455,6 +461,8 @@ func (p *tracingPrograms) Close() error {
 	return _TracingClose(
 		p.AcceptExitFourArgs,
 		p.AcceptExitTwoArgs,
+		p.FailureEntry,
+		p.FinEntry,
 		p.ForgetEntry,
 		p.GraftEntry,
 		p.HashdanceExit,
