@@ -71,8 +71,7 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, EVENT_ACCEPTED, now, child, tp);
-	e->queued = queued;
+	event_fill(e, EVENT_ACCEPTED, now, queued, state, child, tp);
 	e->listener = l->id;
 	e->depth = depth;
 	e->backlog = READ(sk, sk_max_ack_backlog);
@@ -110,8 +109,7 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, EVENT_ACCEPTED, now, child, tp);
-	e->queued = queued;
+	event_fill(e, EVENT_ACCEPTED, now, queued, state, child, tp);
 	e->flags = EVENT_FLAG_EXIT_UNSEEN;
 	if (l)
 		e->listener = l->id;
@@ -131,8 +129,7 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 
 struct seen {
 	__u64 child;
-	__u32 hash;
-	__u32 tid;
+	__u64 tid;
 };
 
 struct {
@@ -150,17 +147,22 @@ static __always_inline void note_seen(struct sock *child)
 	if (!seen)
 		return;
 	seen->child = (__u64)child;
-	seen->hash = READ(child, __sk_common.skc_hash);
 	seen->tid = tid;
 }
 
+/* Taken once: the next connection may be at the same place in memory, and the
+ * program that notes it skipped. */
 static __always_inline bool was_seen(struct sock *child, __u32 tid)
 {
 	__u32 place = tid & (PLACES - 1);
 	struct seen *seen = bpf_map_lookup_elem(&seen_accepts, &place);
+	__u64 noted;
 
-	return seen && seen->tid == tid && seen->child == (__u64)child &&
-	       seen->hash == READ(child, __sk_common.skc_hash);
+	if (!seen || seen->tid != tid)
+		return false;
+	noted = seen->child;
+	seen->child = 0;
+	return noted == (__u64)child;
 }
 
 /* inet_csk_accept returned; child is NULL when it failed, EAGAIN included. */

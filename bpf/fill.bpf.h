@@ -66,12 +66,13 @@ static __always_inline __u32 unread_bytes(struct sock *sk, struct tcp_sock *tp)
 
 /* All members of an event: ring memory still holds what was there before. */
 static __always_inline void event_fill(struct event *e, enum event_kind kind, __u64 now,
-				       struct sock *sk, struct tcp_sock *tp)
+				       __u64 queued, __u8 state, struct sock *sk,
+				       struct tcp_sock *tp)
 {
 	__u16 family = READ(sk, __sk_common.skc_family);
 
 	e->time = now;
-	e->queued = READ(tp, rcvq_space.time);
+	e->queued = queued;
 	e->listener = 0;
 	e->cookie = READ(sk, __sk_common.skc_cookie.counter);
 	copy_local_addr(e->local_addr, sk, family);
@@ -92,7 +93,7 @@ static __always_inline void event_fill(struct event *e, enum event_kind kind, __
 	e->error = 0;
 	e->kind = kind;
 	e->family = family;
-	e->state = state_of(sk, tp);
+	e->state = state;
 	e->flags = 0;
 	e->reserved = 0;
 	/* By words: clang clears an array of bytes byte by byte. */

@@ -90,7 +90,8 @@ static __always_inline void handle_forget(struct sock *sk, struct sock *child)
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, EVENT_PURGED, bpf_ktime_get_ns(), child, tp);
+	event_fill(e, EVENT_PURGED, bpf_ktime_get_ns(), READ(tp, rcvq_space.time), state, child,
+		   tp);
 	e->listener = l->id;
 	e->depth = READ(sk, sk_ack_backlog);
 	e->backlog = READ(sk, sk_max_ack_backlog);

@@ -47,9 +47,8 @@ static __always_inline void died(struct sock *sk, struct tcp_sock *tp, int state
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, kind, bpf_ktime_get_ns(), sk, tp);
+	event_fill(e, kind, bpf_ktime_get_ns(), READ(tp, rcvq_space.time), state, sk, tp);
 	e->unread -= fin;
-	e->state = state;
 	e->error = error;
 	if (old == TCP_CLOSE_WAIT)
 		e->flags = EVENT_FLAG_AFTER_FIN;

@@ -135,7 +135,7 @@ func (b *blockedThreads) prune(now time.Time) error {
 			return fmt.Errorf("look up what thread %d accepted: %w", tid, err)
 		}
 		_, err = os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, tid))
-		if place.Tid == tid || errors.Is(err, fs.ErrNotExist) {
+		if place.Tid == uint64(tid) || errors.Is(err, fs.ErrNotExist) {
 			if err := b.accepting.Delete(tid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return fmt.Errorf("forget thread %d: %w", tid, err)
 			}

@@ -181,8 +181,7 @@ const (
 type tracingSeen struct {
 	_     structs.HostLayout
 	Child uint64
-	Hash  uint32
-	Tid   uint32
+	Tid   uint64
 }
 
 // Names of all BPF objects in the ELF.
