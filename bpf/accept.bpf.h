@@ -43,10 +43,9 @@ static __always_inline bool reports_accept(__u64 waited, __u8 state)
 	       (waited >= cfg_min_wait_us || state == TCP_CLOSE_WAIT || state == TCP_CLOSE);
 }
 
-/* sk gave child to this thread. */
-static __always_inline void accepted(struct sock *sk, struct sock *child)
+/* sk gave child, which is tp, to this thread. */
+static __always_inline void accepted(struct sock *sk, struct sock *child, struct tcp_sock *tp)
 {
-	struct tcp_sock *tp;
 	struct listener *l;
 	struct event *e;
 	__u64 now, queued, waited;
@@ -54,9 +53,6 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	__u8 state;
 
 	if (!wanted_of(sk, child))
-		return;
-	tp = tcp_sk(child);
-	if (!tp)
 		return;
 	queued = queued_at(tp);
 	now = bpf_ktime_get_ns();
@@ -168,11 +164,43 @@ static __always_inline bool was_seen(struct sock *child, __u32 tid)
 /* inet_csk_accept returned; child is NULL when it failed, EAGAIN included. */
 static __always_inline void handle_accept(struct sock *sk, struct sock *child)
 {
+	struct tcp_sock *tp;
+
 	if (!child)
 		return;
 	note_seen(child);
-	accepted(sk, child);
+	tp = tcp_sk(child);
+	if (tp)
+		accepted(sk, child, tp);
 }
+
+#ifndef ACCEPTWATCH_PROBING
+/* The socket of an MPTCP listener, or of another protocol. What it gives may be
+ * the MPTCP socket of a connection or, if the client knows no MPTCP, a TCP one. */
+static __noinline void accepted_by_mptcp(struct sock *sk, struct sock *child)
+{
+	if (READ(sk, sk_protocol) != IPPROTO_MPTCP)
+		return;
+	if (READ(child, sk_protocol) == IPPROTO_MPTCP)
+		child = first_subflow(child);
+	sk = first_subflow(sk);
+	if (sk && child)
+		accepted(sk, child, CAST(child, struct tcp_sock));
+}
+
+/* __inet_accept begins: accept() has taken child out of the queue, locked it, and
+ * gives it its descriptor. That is seen of calls entered before attach, too. */
+static __always_inline void handle_inet_accept(struct socket *socket, struct sock *child)
+{
+	struct sock *sk = READ(socket, sk);
+
+	note_seen(child);
+	if (READ(sk, sk_protocol) == IPPROTO_TCP)
+		accepted(sk, child, CAST(child, struct tcp_sock));
+	else
+		accepted_by_mptcp(sk, child);
+}
+#endif
 
 /* A function of its own, so that calls that were seen do not save the registers
  * that it uses. */
@@ -188,7 +216,7 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid)
 	}
 #ifdef ACCEPTWATCH_PROBING
 	if (key && tcp_sk(child)) {
-		accepted((struct sock *)key, child);
+		accepted((struct sock *)key, child, tcp_sk(child));
 		return;
 	}
 #endif

@@ -51,6 +51,7 @@ enum {
 enum tcp_state {
 	TCP_ESTABLISHED = 1,
 	TCP_SYN_RECV = 3,
+	TCP_TIME_WAIT = 6,
 	TCP_CLOSE = 7,
 	TCP_CLOSE_WAIT = 8,
 	TCP_LISTEN = 10,
@@ -235,6 +236,7 @@ struct tcp_sock {
 		__u64 time;
 	} rcvq_space;
 	bool is_mptcp;
+	struct request_sock *fastopen_rsk;
 };
 
 struct mptcp_sock {
@@ -244,6 +246,7 @@ struct mptcp_sock {
 
 struct mptcp_subflow_context {
 	struct sock *conn; /* the MPTCP socket */
+	__u32 mp_join : 1; /* joins a connection that is there */
 };
 
 struct seq_file;

@@ -88,7 +88,10 @@ type Function struct {
 func FunctionNames() []string {
 	return []string{
 		"inet_csk_accept",             // 2 parameters from 6.10, before that 4
+		"__inet_accept",               // 3 parameters
+		"bpf_rdonly_cast",             // 6.2
 		"inet_csk_complete_hashdance", // net/ipv4/inet_connection_sock.c
+		"tcp_child_process",           // 3 parameters
 		"inet_csk_reqsk_queue_add",
 		"inet_csk_listen_start",
 		"inet_csk_listen_stop",

@@ -57,7 +57,7 @@ func (t *Tracer) runCanary() Canary {
 	c := Canary{Mode: t.plan.Mode}
 	fired, err := t.canaryConnection()
 	if c.Err = err; err != nil {
-		t.counts.unproven = true
+		t.counts.unproven = t.plan.watches(hashdance)
 		t.plan.Limits = append(t.plan.Limits, fmt.Sprintf("the hooks are not proven to be live: a connection to %s failed: %v", canaryAddr(), c.Err))
 		return c
 	}
@@ -77,6 +77,8 @@ func (t *Tracer) runCanary() Canary {
 			seen.Fired, seen.Expected = fired.closeWait+fired.reset, true
 		case h.role == RoleClose:
 			seen.Fired, seen.Expected = fired.closed, true
+		case h.symbol == childProcess:
+			seen.Fired, seen.Expected = fired.hashdance, true
 		case h.symbol == hashdance:
 			// One of the carriers must see it.
 			seen.Fired, seen.Expected = fired.hashdance, anyEnqueue == 0
@@ -92,11 +94,6 @@ func (t *Tracer) runCanary() Canary {
 	}
 	return c
 }
-
-const (
-	hashdance = "inet_csk_complete_hashdance"
-	queueAdd  = "inet_csk_reqsk_queue_add"
-)
 
 // chooseCarrier keeps one hook of the enqueue path where both see the same
 // connections (5.10 does not inline the one into the other): the inner one,

@@ -188,21 +188,21 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Mode: Fentry, Why: "BTF trampolines work here: everything is exact"}
-	program := ""
-	switch n := f.Functions["inet_csk_accept"].Params; n {
-	case 2:
-		program = tracingProgAcceptExitTwoArgs
-	case 4:
-		program = tracingProgAcceptExitFourArgs
-	default:
-		return nil, fmt.Errorf("inet_csk_accept has %d parameters, which this version does not know", n)
+	if err := p.addAccept(f); err != nil {
+		return nil, err
 	}
-	onTyped := func(program string) way { return way{typed, program, tracing} }
-	p.add(f, hook{way: onTyped(program), symbol: "inet_csk_accept", role: RoleAccept})
 	p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry))
-	for _, h := range []hook{
-		{way: onTyped(tracingProgHashdanceExit), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
-		{way: onTyped(tracingProgQueueAddExit), symbol: "inet_csk_reqsk_queue_add", role: RoleEnqueue},
+	enqueue := []hook{
+		{way: onTyped(tracingProgHashdanceExit), symbol: hashdance, role: RoleEnqueue},
+		{way: onTyped(tracingProgQueueAddExit), symbol: queueAdd, role: RoleEnqueue},
+	}
+	if castable(f, childProcess) {
+		enqueue = []hook{
+			{way: onTyped(tracingProgChildEntry), symbol: childProcess, role: RoleEnqueue},
+			{way: onTyped(tracingProgFastOpenExit), symbol: queueAdd, role: RoleEnqueue},
+		}
+	}
+	for _, h := range append(enqueue, []hook{
 		{way: onTyped(tracingProgForgetEntry), symbol: "inet_child_forget", role: RolePurge},
 		{way: onTyped(tracingProgListenStopExit), symbol: "inet_csk_listen_stop", role: RoleClose},
 		{way: onTyped(tracingProgGraftEntry), symbol: "security_sock_graft", role: RoleGraft},
@@ -217,13 +217,41 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 			others: []way{onTyped(tracingProgSyscallExit)}},
 		{way: way{probing, probingProgIoUringExit, tracing}, symbol: "io_accept", role: RoleError,
 			others: []way{onTyped(tracingProgIoUringExit)}},
-	} {
+	}...) {
 		h.optional = true
 		p.add(f, h)
 	}
 	p.addMigration(f, hook{way: onTyped(tracingProgMigrateExit)})
 	p.addMPTCP(f)
 	return p, nil
+}
+
+func onTyped(program string) way { return way{typed, program, tracing} }
+
+// castable says that a typed program on the entry of the function, which has
+// three parameters, gets from there to what it needs. What follows the queue's
+// own functions is cheaper to watch, as these must be watched at their return.
+func castable(f *preflight.Features, symbol string) bool {
+	return f.Functions["bpf_rdonly_cast"].InBTF && f.Functions[symbol].Params == 3
+}
+
+// addAccept adds the hook that sees connections leave the queue.
+func (p *Plan) addAccept(f *preflight.Features) error {
+	if castable(f, inetAccept) {
+		p.add(f, hook{way: onTyped(tracingProgInetAcceptEntry), symbol: inetAccept, role: RoleAccept})
+		return nil
+	}
+	program := ""
+	switch n := f.Functions["inet_csk_accept"].Params; n {
+	case 2:
+		program = tracingProgAcceptExitTwoArgs
+	case 4:
+		program = tracingProgAcceptExitFourArgs
+	default:
+		return fmt.Errorf("inet_csk_accept has %d parameters, which this version does not know", n)
+	}
+	p.add(f, hook{way: onTyped(program), symbol: "inet_csk_accept", role: RoleAccept})
+	return nil
 }
 
 func planKprobe(f *preflight.Features) (*Plan, error) {
@@ -296,6 +324,12 @@ func (p *Plan) addState(f *preflight.Features, every, fin, failure way) {
 }
 
 const (
+	inetAccept = "__inet_accept"
+
+	childProcess = "tcp_child_process"
+	hashdance    = "inet_csk_complete_hashdance"
+	queueAdd     = "inet_csk_reqsk_queue_add"
+
 	tcpFin     = "tcp_fin"             // to CLOSE_WAIT
 	tcpFailure = "tcp_done_with_error" // to CLOSE
 )
@@ -342,12 +376,11 @@ func (p *Plan) add(f *preflight.Features, h hook) {
 }
 
 func (p *Plan) has(role Role) bool {
-	for _, h := range p.hooks {
-		if h.role == role {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.hooks, func(h hook) bool { return h.role == role })
+}
+
+func (p *Plan) watches(symbol string) bool {
+	return slices.ContainsFunc(p.hooks, func(h hook) bool { return h.symbol == symbol })
 }
 
 // missingHook says what is not seen without a hook of this role.
