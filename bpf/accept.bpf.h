@@ -43,14 +43,14 @@ static __always_inline bool reports_accept(__u64 waited, __u8 state)
 	       (waited >= cfg_min_wait_us || state == TCP_CLOSE_WAIT || state == TCP_CLOSE);
 }
 
-/* sk gave child, which is tp, to this thread. */
-static __always_inline void accepted(struct sock *sk, struct sock *child, struct tcp_sock *tp)
+/* sk gave child, which is tp and in this state, to this thread. */
+static __always_inline void accepted(struct sock *sk, struct sock *child, struct tcp_sock *tp,
+				     __u8 state)
 {
 	struct listener *l;
 	struct event *e;
 	__u64 now, queued, waited;
 	__u32 depth;
-	__u8 state;
 
 	if (!wanted_of(sk, child))
 		return;
@@ -60,7 +60,6 @@ static __always_inline void accepted(struct sock *sk, struct sock *child, struct
 	depth = READ(sk, sk_ack_backlog);
 	waited = wait_us(now, queued);
 	depth_shrunk(l, sk, depth, now);
-	state = state_of(child, tp);
 	count_accept(l, now, waited, state);
 	if (!reports_accept(waited, state))
 		return;
@@ -171,7 +170,7 @@ static __always_inline void handle_accept(struct sock *sk, struct sock *child)
 	note_seen(child);
 	tp = tcp_sk(child);
 	if (tp)
-		accepted(sk, child, tp);
+		accepted(sk, child, tp, state_of(child, tp));
 }
 
 #ifndef ACCEPTWATCH_PROBING
@@ -179,13 +178,17 @@ static __always_inline void handle_accept(struct sock *sk, struct sock *child)
  * the MPTCP socket of a connection or, if the client knows no MPTCP, a TCP one. */
 static __noinline void accepted_by_mptcp(struct sock *sk, struct sock *child)
 {
+	struct tcp_sock *tp;
+
 	if (READ(sk, sk_protocol) != IPPROTO_MPTCP)
 		return;
 	if (READ(child, sk_protocol) == IPPROTO_MPTCP)
 		child = first_subflow(child);
 	sk = first_subflow(sk);
-	if (sk && child)
-		accepted(sk, child, CAST(child, struct tcp_sock));
+	if (!sk || !child)
+		return;
+	tp = CAST(child, struct tcp_sock);
+	accepted(sk, child, tp, state_of(child, tp));
 }
 
 /* __inet_accept begins: accept() has taken child out of the queue, locked it, and
@@ -196,7 +199,8 @@ static __always_inline void handle_inet_accept(struct socket *socket, struct soc
 
 	note_seen(child);
 	if (READ(sk, sk_protocol) == IPPROTO_TCP)
-		accepted(sk, child, CAST(child, struct tcp_sock));
+		accepted(sk, child, CAST(child, struct tcp_sock),
+			 READ(child, __sk_common.skc_state));
 	else
 		accepted_by_mptcp(sk, child);
 }
@@ -208,6 +212,9 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid)
 {
 	struct listener *l = NULL;
 	__u64 *found, key = 0;
+#ifdef ACCEPTWATCH_PROBING
+	struct tcp_sock *tp;
+#endif
 
 	found = bpf_map_lookup_elem(&accepting, &tid);
 	if (found) {
@@ -215,8 +222,9 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid)
 		bpf_map_delete_elem(&accepting, &tid);
 	}
 #ifdef ACCEPTWATCH_PROBING
-	if (key && tcp_sk(child)) {
-		accepted((struct sock *)key, child, tcp_sk(child));
+	tp = key ? tcp_sk(child) : NULL;
+	if (tp) {
+		accepted((struct sock *)key, child, tp, state_of(child, tp));
 		return;
 	}
 #endif

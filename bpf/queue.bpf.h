@@ -39,7 +39,9 @@ static __always_inline void handle_enqueue(struct sock *sk, struct sock *child,
 
 #ifndef ACCEPTWATCH_PROBING
 /* tcp_child_process begins, which follows the queueing of every connection that
- * has finished its handshake (tcp_v4_rcv and tcp_v4_do_rcv, net/ipv4/tcp_ipv4.c). */
+ * has finished its handshake (tcp_v4_rcv and tcp_v4_do_rcv, net/ipv4/tcp_ipv4.c).
+ * It is called for two kinds of MPTCP subflows that are not queued, too: those that
+ * join, and those that are refused, which are in CLOSE and no MPTCP any more. */
 static __always_inline void handle_child(struct sock *sk, struct sock *child)
 {
 	struct tcp_sock *tp = CAST(child, struct tcp_sock);

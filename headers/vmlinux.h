@@ -119,11 +119,21 @@ typedef struct {
 struct sock;
 
 struct sock_common {
-	__be32 skc_daddr;
-	__be32 skc_rcv_saddr;
+	union {
+		__u64 skc_addrpair;
+		struct {
+			__be32 skc_daddr;
+			__be32 skc_rcv_saddr;
+		};
+	};
 	unsigned int skc_hash;
-	__be16 skc_dport;
-	__u16 skc_num;
+	union {
+		__u32 skc_portpair;
+		struct {
+			__be16 skc_dport;
+			__u16 skc_num;
+		};
+	};
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	unsigned char skc_ipv6only : 1;
