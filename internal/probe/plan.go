@@ -192,17 +192,7 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 		return nil, err
 	}
 	p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry))
-	enqueue := []hook{
-		{way: onTyped(tracingProgHashdanceExit), symbol: hashdance, role: RoleEnqueue},
-		{way: onTyped(tracingProgQueueAddExit), symbol: queueAdd, role: RoleEnqueue},
-	}
-	if castable(f, childProcess) {
-		enqueue = []hook{
-			{way: onTyped(tracingProgChildEntry), symbol: childProcess, role: RoleEnqueue},
-			{way: onTyped(tracingProgFastOpenExit), symbol: queueAdd, role: RoleEnqueue},
-		}
-	}
-	for _, h := range append(enqueue, []hook{
+	for _, h := range append(enqueueHooks(f), []hook{
 		{way: onTyped(tracingProgForgetEntry), symbol: "inet_child_forget", role: RolePurge},
 		{way: onTyped(tracingProgListenStopExit), symbol: "inet_csk_listen_stop", role: RoleClose},
 		{way: onTyped(tracingProgGraftEntry), symbol: "security_sock_graft", role: RoleGraft},
@@ -227,32 +217,6 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 }
 
 func onTyped(program string) way { return way{typed, program, tracing} }
-
-// castable says that a typed program on the entry of the function, which has
-// three parameters, gets from there to what it needs. What follows the queue's
-// own functions is cheaper to watch, as these must be watched at their return.
-func castable(f *preflight.Features, symbol string) bool {
-	return f.Functions["bpf_rdonly_cast"].InBTF && f.Functions[symbol].Params == 3
-}
-
-// addAccept adds the hook that sees connections leave the queue.
-func (p *Plan) addAccept(f *preflight.Features) error {
-	if castable(f, inetAccept) {
-		p.add(f, hook{way: onTyped(tracingProgInetAcceptEntry), symbol: inetAccept, role: RoleAccept})
-		return nil
-	}
-	program := ""
-	switch n := f.Functions["inet_csk_accept"].Params; n {
-	case 2:
-		program = tracingProgAcceptExitTwoArgs
-	case 4:
-		program = tracingProgAcceptExitFourArgs
-	default:
-		return fmt.Errorf("inet_csk_accept has %d parameters, which this version does not know", n)
-	}
-	p.add(f, hook{way: onTyped(program), symbol: "inet_csk_accept", role: RoleAccept})
-	return nil
-}
 
 func planKprobe(f *preflight.Features) (*Plan, error) {
 	if err := working("BTF type information", f.BTF, "ring buffers", f.RingBuf, "kprobes", f.Kprobe, "bpf_probe_read_kernel", f.ProbeRead); err != nil {
@@ -311,28 +275,6 @@ func planRestricted(f *preflight.Features) (*Plan, error) {
 	p.addMPTCP(f)
 	return p, nil
 }
-
-// addState adds the hooks that see connections die: those that run only then,
-// or, on kernels that lack one of them, the one that every change of state passes.
-func (p *Plan) addState(f *preflight.Features, every, fin, failure way) {
-	if !f.Functions[tcpFin].InBTF || !f.Functions[tcpFailure].InBTF {
-		p.add(f, hook{way: every, symbol: "tcp_set_state", role: RoleState})
-		return
-	}
-	p.add(f, hook{way: fin, symbol: tcpFin, role: RoleState})
-	p.add(f, hook{way: failure, symbol: tcpFailure, role: RoleState})
-}
-
-const (
-	inetAccept = "__inet_accept"
-
-	childProcess = "tcp_child_process"
-	hashdance    = "inet_csk_complete_hashdance"
-	queueAdd     = "inet_csk_reqsk_queue_add"
-
-	tcpFin     = "tcp_fin"             // to CLOSE_WAIT
-	tcpFailure = "tcp_done_with_error" // to CLOSE
-)
 
 // addMigration adds the hooks that see connections change their listener, which
 // kernels before 5.14 do not do.
