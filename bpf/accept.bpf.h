@@ -117,8 +117,8 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
  * preempted inside it and another one accepts meanwhile: 1 in 500 connections
  * of a busy server under emulation on 7.3. security_sock_graft runs with
  * preemption and softirqs off (sock_graft, include/net/sock.h), so a program
- * there is never skipped, and does what the exit of inet_csk_accept left out.
- * Each thread has a place to note what the exit has seen; threads whose ids
+ * there is never skipped, and does what the one that sees the listener left out.
+ * Each thread has a place to note what that one has seen; threads whose ids
  * differ by a multiple of 8192 share it. */
 #define PLACES 8192
 
