@@ -43,20 +43,16 @@ static __always_inline bool reports_accept(__u64 waited, __u8 state)
 	       (waited >= cfg_min_wait_us || state == TCP_CLOSE_WAIT || state == TCP_CLOSE);
 }
 
-/* sk gave child to this thread. */
-static __always_inline void accepted(struct sock *sk, struct sock *child)
+/* sk gave child, which is tp and in this state, to this thread. */
+static __always_inline void accepted(struct sock *sk, struct sock *child, struct tcp_sock *tp,
+				     __u8 state)
 {
-	struct tcp_sock *tp;
 	struct listener *l;
 	struct event *e;
 	__u64 now, queued, waited;
 	__u32 depth;
-	__u8 state;
 
 	if (!wanted_of(sk, child))
-		return;
-	tp = tcp_sk(child);
-	if (!tp)
 		return;
 	queued = queued_at(tp);
 	now = bpf_ktime_get_ns();
@@ -64,15 +60,13 @@ static __always_inline void accepted(struct sock *sk, struct sock *child)
 	depth = READ(sk, sk_ack_backlog);
 	waited = wait_us(now, queued);
 	depth_shrunk(l, sk, depth, now);
-	state = state_of(child, tp);
 	count_accept(l, now, waited, state);
 	if (!reports_accept(waited, state))
 		return;
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, EVENT_ACCEPTED, now, child, tp);
-	e->queued = queued;
+	event_fill(e, EVENT_ACCEPTED, now, queued, state, child, tp);
 	e->listener = l->id;
 	e->depth = depth;
 	e->backlog = READ(sk, sk_max_ack_backlog);
@@ -110,8 +104,7 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, EVENT_ACCEPTED, now, child, tp);
-	e->queued = queued;
+	event_fill(e, EVENT_ACCEPTED, now, queued, state, child, tp);
 	e->flags = EVENT_FLAG_EXIT_UNSEEN;
 	if (l)
 		e->listener = l->id;
@@ -124,15 +117,14 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
  * preempted inside it and another one accepts meanwhile: 1 in 500 connections
  * of a busy server under emulation on 7.3. security_sock_graft runs with
  * preemption and softirqs off (sock_graft, include/net/sock.h), so a program
- * there is never skipped, and does what the exit of inet_csk_accept left out.
- * Each thread has a place to note what the exit has seen; threads whose ids
+ * there is never skipped, and does what the one that sees the listener left out.
+ * Each thread has a place to note what that one has seen; threads whose ids
  * differ by a multiple of 8192 share it. */
 #define PLACES 8192
 
 struct seen {
 	__u64 child;
-	__u32 hash;
-	__u32 tid;
+	__u64 tid;
 };
 
 struct {
@@ -150,27 +142,69 @@ static __always_inline void note_seen(struct sock *child)
 	if (!seen)
 		return;
 	seen->child = (__u64)child;
-	seen->hash = READ(child, __sk_common.skc_hash);
 	seen->tid = tid;
 }
 
+/* Taken once: the next connection may be at the same place in memory, and the
+ * program that notes it skipped. */
 static __always_inline bool was_seen(struct sock *child, __u32 tid)
 {
 	__u32 place = tid & (PLACES - 1);
 	struct seen *seen = bpf_map_lookup_elem(&seen_accepts, &place);
+	__u64 noted;
 
-	return seen && seen->tid == tid && seen->child == (__u64)child &&
-	       seen->hash == READ(child, __sk_common.skc_hash);
+	if (!seen || seen->tid != tid)
+		return false;
+	noted = seen->child;
+	seen->child = 0;
+	return noted == (__u64)child;
 }
 
 /* inet_csk_accept returned; child is NULL when it failed, EAGAIN included. */
 static __always_inline void handle_accept(struct sock *sk, struct sock *child)
 {
+	struct tcp_sock *tp;
+
 	if (!child)
 		return;
 	note_seen(child);
-	accepted(sk, child);
+	tp = tcp_sk(child);
+	if (tp)
+		accepted(sk, child, tp, state_of(child, tp));
 }
+
+#ifndef ACCEPTWATCH_PROBING
+/* The socket of an MPTCP listener, or of another protocol. What it gives may be
+ * the MPTCP socket of a connection or, if the client knows no MPTCP, a TCP one. */
+static __noinline void accepted_by_mptcp(struct sock *sk, struct sock *child)
+{
+	struct tcp_sock *tp;
+
+	if (READ(sk, sk_protocol) != IPPROTO_MPTCP)
+		return;
+	if (READ(child, sk_protocol) == IPPROTO_MPTCP)
+		child = first_subflow(child);
+	sk = first_subflow(sk);
+	if (!sk || !child)
+		return;
+	tp = CAST(child, struct tcp_sock);
+	accepted(sk, child, tp, state_of(child, tp));
+}
+
+/* __inet_accept begins: accept() has taken child out of the queue, locked it, and
+ * gives it its descriptor. That is seen of calls entered before attach, too. */
+static __always_inline void handle_inet_accept(struct socket *socket, struct sock *child)
+{
+	struct sock *sk = READ(socket, sk);
+
+	note_seen(child);
+	if (READ(sk, sk_protocol) == IPPROTO_TCP)
+		accepted(sk, child, CAST(child, struct tcp_sock),
+			 READ(child, __sk_common.skc_state));
+	else
+		accepted_by_mptcp(sk, child);
+}
+#endif
 
 /* A function of its own, so that calls that were seen do not save the registers
  * that it uses. */
@@ -178,6 +212,9 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid)
 {
 	struct listener *l = NULL;
 	__u64 *found, key = 0;
+#ifdef ACCEPTWATCH_PROBING
+	struct tcp_sock *tp;
+#endif
 
 	found = bpf_map_lookup_elem(&accepting, &tid);
 	if (found) {
@@ -185,8 +222,9 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid)
 		bpf_map_delete_elem(&accepting, &tid);
 	}
 #ifdef ACCEPTWATCH_PROBING
-	if (key && tcp_sk(child)) {
-		accepted((struct sock *)key, child);
+	tp = key ? tcp_sk(child) : NULL;
+	if (tp) {
+		accepted((struct sock *)key, child, tp, state_of(child, tp));
 		return;
 	}
 #endif

@@ -40,6 +40,14 @@ int BPF_PROG(accept_exit_two_args, struct sock *sk, void *arg, struct sock *chil
 	return 0;
 }
 
+/* Since 6.2: typed programs get from an MPTCP listener to its queue. */
+SEC("fentry/__inet_accept")
+int BPF_PROG(inet_accept_entry, struct socket *socket, void *to, struct sock *child)
+{
+	handle_inet_accept(socket, child);
+	return 0;
+}
+
 SEC("fentry/security_sock_graft")
 int BPF_PROG(graft_entry, struct sock *child)
 {
@@ -59,6 +67,35 @@ SEC("fexit/inet_csk_reqsk_queue_add")
 int BPF_PROG(queue_add_exit, struct sock *sk, void *req, struct sock *child, struct sock *queued)
 {
 	handle_enqueue(sk, queued, CARRIER_QUEUE_ADD);
+	return 0;
+}
+
+/* Since 6.2: typed programs tell a subflow that joins. */
+SEC("fentry/tcp_child_process")
+int BPF_PROG(child_entry, struct sock *sk, struct sock *child)
+{
+	handle_child(sk, child);
+	return 0;
+}
+
+SEC("fexit/inet_csk_reqsk_queue_add")
+int BPF_PROG(fast_open_exit, struct sock *sk, void *req, struct sock *child, struct sock *queued)
+{
+	handle_fast_open(sk, queued);
+	return 0;
+}
+
+SEC("fentry/tcp_fin")
+int BPF_PROG(fin_entry, struct sock *sk)
+{
+	handle_fin(sk);
+	return 0;
+}
+
+SEC("fentry/tcp_done_with_error")
+int BPF_PROG(failure_entry, struct sock *sk, int error)
+{
+	handle_failure(sk, error);
 	return 0;
 }
 
@@ -229,6 +266,20 @@ int BPF_KRETPROBE(queue_add_kretprobe, struct sock *queued)
 
 	if (leave(AT_QUEUE_ADD, &was))
 		handle_enqueue(was.sk, queued, CARRIER_QUEUE_ADD);
+	return 0;
+}
+
+SEC("kprobe/tcp_fin")
+int BPF_KPROBE(fin_kprobe, struct sock *sk)
+{
+	handle_fin(sk);
+	return 0;
+}
+
+SEC("kprobe/tcp_done_with_error")
+int BPF_KPROBE(failure_kprobe, struct sock *sk, int error)
+{
+	handle_failure(sk, error);
 	return 0;
 }
 

@@ -22,6 +22,12 @@
 #define READ_BITS(ptr, field) BPF_CORE_READ_BITFIELD(ptr, field)
 #endif
 
+/* Since 6.2 a typed program can say what a pointer points to, for nothing: reads of
+ * it are checked like all others (kernel/bpf/helpers.c). Helpers do not take it. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+#define CAST(ptr, type) ((type *)bpf_rdonly_cast(ptr, bpf_core_type_id_kernel(type)))
+
 /* NULL unless it is a TCP socket. */
 static __always_inline struct tcp_sock *tcp_sk(void *sk)
 {
@@ -32,7 +38,17 @@ static __always_inline struct tcp_sock *tcp_sk(void *sk)
 		return NULL;
 	return READ((struct sock *)sk, sk_protocol) == IPPROTO_TCP ? sk : NULL;
 #else
-	return bpf_skc_to_tcp_sock(sk);
+	struct sock *cast;
+	__u8 state;
+
+	if (!bpf_rdonly_cast)
+		return bpf_skc_to_tcp_sock(sk);
+	cast = CAST(sk, struct sock);
+	state = cast->__sk_common.skc_state;
+	/* These are less than a socket. */
+	if (state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT)
+		return NULL;
+	return cast->sk_protocol == IPPROTO_TCP ? CAST(sk, struct tcp_sock) : NULL;
 #endif
 }
 
@@ -137,14 +153,32 @@ static __always_inline struct mptcp_sock *mptcp_sk(struct sock *subflow)
 	return context ? (struct mptcp_sock *)BPF_CORE_READ(context, conn) : NULL;
 }
 
-#ifdef ACCEPTWATCH_PROBING
 /* What the queue of an MPTCP listener holds of a connection, and the TCP socket
- * of the listener itself. */
+ * of the listener itself. Typed programs get there since 6.2. */
 static __always_inline struct sock *first_subflow(struct sock *sk)
 {
 	struct mptcp_sock *msk = (struct mptcp_sock *)sk;
 
-	return bpf_core_field_exists(msk->first) ? READ(msk, first) : NULL;
+	if (!bpf_core_field_exists(msk->first))
+		return NULL;
+#ifdef ACCEPTWATCH_PROBING
+	return READ(msk, first);
+#else
+	return CAST(sk, struct mptcp_sock)->first;
+#endif
+}
+
+#ifndef ACCEPTWATCH_PROBING
+/* Does this subflow join a connection that is there, instead of being queued?
+ * (subflow_syn_recv_sock, net/mptcp/subflow.c) */
+static __always_inline bool joins(struct tcp_sock *subflow)
+{
+	struct mptcp_subflow_context *context;
+
+	if (!bpf_core_field_exists(struct mptcp_subflow_context, mp_join))
+		return false;
+	context = CAST(READ(subflow, inet_conn.icsk_ulp_data), struct mptcp_subflow_context);
+	return READ_BITS(context, mp_join);
 }
 #endif
 

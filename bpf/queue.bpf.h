@@ -6,7 +6,8 @@
 #include "listener.bpf.h"
 
 enum carrier {
-	CARRIER_HASHDANCE, /* inet_csk_complete_hashdance: plain handshakes */
+	CARRIER_HASHDANCE, /* inet_csk_complete_hashdance: plain handshakes;
+			    * tcp_child_process: SYN cookies too */
 	CARRIER_QUEUE_ADD, /* inet_csk_reqsk_queue_add: Fast Open, SYN cookies; on
 			    * kernels that do not inline it, everything */
 };
@@ -35,6 +36,27 @@ static __always_inline void handle_enqueue(struct sock *sk, struct sock *child,
 	if (depth == 1)
 		l->nonempty_since = bpf_ktime_get_ns();
 }
+
+#ifndef ACCEPTWATCH_PROBING
+/* tcp_child_process begins, which follows the queueing of every connection that
+ * has finished its handshake (tcp_v4_rcv and tcp_v4_do_rcv, net/ipv4/tcp_ipv4.c).
+ * It is called for two kinds of MPTCP subflows that are not queued, too: those that
+ * join, and those that are refused, which are in CLOSE and no MPTCP any more. */
+static __always_inline void handle_child(struct sock *sk, struct sock *child)
+{
+	struct tcp_sock *tp = CAST(child, struct tcp_sock);
+
+	if (!is_mptcp(tp) || !joins(tp))
+		handle_enqueue(sk, child, CARRIER_HASHDANCE);
+}
+
+/* inet_csk_reqsk_queue_add, for those that tcp_child_process does not see. */
+static __always_inline void handle_fast_open(struct sock *sk, struct sock *child)
+{
+	if (child && READ(CAST(child, struct tcp_sock), fastopen_rsk))
+		handle_enqueue(sk, child, CARRIER_QUEUE_ADD);
+}
+#endif
 
 /* reuseport_migrate_sock: a listener that closes hands a queued connection to
  * another one of its group, where it keeps the time at which it was first
@@ -90,7 +112,8 @@ static __always_inline void handle_forget(struct sock *sk, struct sock *child)
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, EVENT_PURGED, bpf_ktime_get_ns(), child, tp);
+	event_fill(e, EVENT_PURGED, bpf_ktime_get_ns(), READ(tp, rcvq_space.time), state, child,
+		   tp);
 	e->listener = l->id;
 	e->depth = READ(sk, sk_ack_backlog);
 	e->backlog = READ(sk, sk_max_ack_backlog);

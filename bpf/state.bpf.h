@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
-/* A connection dies in the queue. This runs five to nine times for each
- * connection of the host, so the cheapest tests come first. */
+/* A connection dies in the queue: its peer's FIN moves it to CLOSE_WAIT, an error
+ * to CLOSE. Every change of state passes tcp_set_state, five to nine for each
+ * connection of the host. But only tcp_fin moves to CLOSE_WAIT, and since 6.10
+ * (commit b533fb9cf4f7, and in the stable kernels since) whatever closes a
+ * connection with an error does it in tcp_done_with_error (net/ipv4/tcp_input.c):
+ * the first runs once for each end that is closed by its peer, the second never in
+ * a healthy life. Where one of them is missing, tcp_set_state is watched, with the
+ * cheapest tests first. (A peer that breaks the rules of MPTCP has its subflow
+ * closed by tcp_set_state alone, with EBADMSG, subflow_check_data_avail in
+ * net/mptcp/subflow.c: accept or the next walk finds that one.) */
 #ifndef ACCEPTWATCH_STATE_H
 #define ACCEPTWATCH_STATE_H
 
@@ -26,8 +34,9 @@ static __always_inline void count_death(struct sock *sk, int state, __u8 old)
 		__sync_fetch_and_add(&counts->reset_after_fin, 1);
 }
 
+/* What is received and not read still counts the FIN when fin is 1. */
 static __always_inline void died(struct sock *sk, struct tcp_sock *tp, int state, __u8 old,
-				 int error)
+				 int error, __u32 fin)
 {
 	enum event_kind kind = state == TCP_CLOSE ? EVENT_RESET : EVENT_CLOSE_WAIT;
 	struct event *e;
@@ -38,8 +47,8 @@ static __always_inline void died(struct sock *sk, struct tcp_sock *tp, int state
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, kind, bpf_ktime_get_ns(), sk, tp);
-	e->state = state;
+	event_fill(e, kind, bpf_ktime_get_ns(), READ(tp, rcvq_space.time), state, sk, tp);
+	e->unread -= fin;
 	e->error = error;
 	if (old == TCP_CLOSE_WAIT)
 		e->flags = EVENT_FLAG_AFTER_FIN;
@@ -48,11 +57,10 @@ static __always_inline void died(struct sock *sk, struct tcp_sock *tp, int state
 
 /* What follows the tests that nearly every change of state fails. It is a
  * function of its own so that those do not save the registers that it uses. */
-static __noinline void handle_death(struct sock *sk, int state, __u8 old)
+static __noinline void handle_death(struct sock *sk, int state, __u8 old, int error, __u32 fin)
 {
 	struct mptcp_sock *msk;
 	struct tcp_sock *tp;
-	int error = 0;
 
 	if (!wanted_child(sk))
 		return;
@@ -70,13 +78,10 @@ static __noinline void handle_death(struct sock *sk, int state, __u8 old)
 			return;
 		old = state_of(sk, tp);
 	}
-	if (state == TCP_CLOSE) {
-		/* No error: the listener is closing, handle_forget sees it. */
-		error = READ(sk, sk_err);
-		if (!error)
-			return;
-	}
-	died(sk, tp, state, old, error);
+	/* No error: the listener is closing, handle_forget sees it. */
+	if (state == TCP_CLOSE && !error)
+		return;
+	died(sk, tp, state, old, error, fin);
 }
 
 #ifdef ACCEPTWATCH_PROBING
@@ -104,11 +109,28 @@ static __always_inline void handle_mptcp_state(struct sock *msk, int state)
 		if (!error)
 			return;
 	}
-	died(sk, tp, state, old, error);
+	died(sk, tp, state, old, error, 0);
 }
 #endif
 
-/* The change is about to happen: sk_state is still the old one. */
+/* tcp_fin begins: the FIN is in rcv_nxt, and the socket not yet marked as done. */
+static __always_inline void handle_fin(struct sock *sk)
+{
+	if (READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED && unaccepted(sk))
+		handle_death(sk, TCP_CLOSE_WAIT, TCP_ESTABLISHED, 0, 1);
+}
+
+/* tcp_done_with_error begins. A queued connection in SYN_RECV is one of Fast Open. */
+static __always_inline void handle_failure(struct sock *sk, int error)
+{
+	__u8 old = READ(sk, __sk_common.skc_state);
+
+	if ((old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT || old == TCP_SYN_RECV) &&
+	    unaccepted(sk))
+		handle_death(sk, TCP_CLOSE, old, error, 0);
+}
+
+/* tcp_set_state begins: sk_state is still the old one. */
 static __always_inline void handle_state(struct sock *sk, int state)
 {
 	__u8 old;
@@ -120,7 +142,7 @@ static __always_inline void handle_state(struct sock *sk, int state)
 	    (old != TCP_SYN_RECV || state != TCP_CLOSE))
 		return;
 	if (unaccepted(sk))
-		handle_death(sk, state, old);
+		handle_death(sk, state, old, state == TCP_CLOSE ? READ(sk, sk_err) : 0, 0);
 }
 
 /* restricted mode: nothing else sees what enters the queue. */

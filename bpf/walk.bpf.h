@@ -35,7 +35,7 @@ static __always_inline void walk_report(struct sock *child, __u64 id, __u64 now,
 	e = event_begin();
 	if (!e)
 		return;
-	event_fill(e, EVENT_QUEUED, now, child, tp);
+	event_fill(e, EVENT_QUEUED, now, READ(tp, rcvq_space.time), state_of(child, tp), child, tp);
 	e->listener = id;
 	e->depth = limits >> 32;
 	e->backlog = limits;
@@ -125,8 +125,7 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	depth_grown(l, sk, depth);
 	e = event_begin();
 	if (e) {
-		event_fill(e, EVENT_LISTENER, w.now, sk, tp);
-		e->queued = 0;
+		event_fill(e, EVENT_LISTENER, w.now, 0, TCP_LISTEN, sk, tp);
 		e->listener = w.id;
 		e->depth = depth;
 		e->depth_at_entry = 0;

@@ -51,6 +51,7 @@ enum {
 enum tcp_state {
 	TCP_ESTABLISHED = 1,
 	TCP_SYN_RECV = 3,
+	TCP_TIME_WAIT = 6,
 	TCP_CLOSE = 7,
 	TCP_CLOSE_WAIT = 8,
 	TCP_LISTEN = 10,
@@ -118,11 +119,21 @@ typedef struct {
 struct sock;
 
 struct sock_common {
-	__be32 skc_daddr;
-	__be32 skc_rcv_saddr;
+	union {
+		__u64 skc_addrpair;
+		struct {
+			__be32 skc_daddr;
+			__be32 skc_rcv_saddr;
+		};
+	};
 	unsigned int skc_hash;
-	__be16 skc_dport;
-	__u16 skc_num;
+	union {
+		__u32 skc_portpair;
+		struct {
+			__be16 skc_dport;
+			__u16 skc_num;
+		};
+	};
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	unsigned char skc_ipv6only : 1;
@@ -235,6 +246,7 @@ struct tcp_sock {
 		__u64 time;
 	} rcvq_space;
 	bool is_mptcp;
+	struct request_sock *fastopen_rsk;
 };
 
 struct mptcp_sock {
@@ -244,6 +256,7 @@ struct mptcp_sock {
 
 struct mptcp_subflow_context {
 	struct sock *conn; /* the MPTCP socket */
+	__u32 mp_join : 1; /* joins a connection that is there */
 };
 
 struct seq_file;

@@ -15,7 +15,7 @@ import (
 
 const doctorHelp = `Tries everything that acceptwatch needs of this kernel and of these privileges,
 and says what works, what does not, what that means and what to do. Each kind of
-eBPF program is loaded and attached once, and one connection to itself proves
+eBPF program is loaded and attached once, and two connections to itself prove
 that the hooks are called. Nothing is left behind.
 
 Exits with 3 when no eBPF mode is possible.`

@@ -92,13 +92,18 @@ type Function struct {
 func FunctionNames() []string {
 	return []string{
 		"inet_csk_accept",             // 2 parameters from 6.10, before that 4
+		"__inet_accept",               // 3 parameters
+		"bpf_rdonly_cast",             // 6.2
 		"inet_csk_complete_hashdance", // net/ipv4/inet_connection_sock.c
+		"tcp_child_process",           // 3 parameters
 		"inet_csk_reqsk_queue_add",
 		"inet_csk_listen_start",
 		"inet_csk_listen_stop",
 		"inet_child_forget",
 		"reuseport_migrate_sock", // 5.14
 		"tcp_set_state",
+		"tcp_fin",
+		"tcp_done_with_error", // 6.10, and the stable kernels since
 		"tcp_conn_request",
 		"tcp_v4_syn_recv_sock",
 		"tcp_v6_syn_recv_sock",

@@ -17,7 +17,8 @@ import (
 // A thread that blocks in accept() since before attach entered it past the
 // hooks, so its return is not seen (an fexit runs only for calls that passed
 // the patched entry). security_sock_graft sees it, but not the listener: the
-// map accepting says which one each of these threads waits on.
+// map accepting says which one each of these threads waits on. __inet_accept,
+// where it can be watched, is called after the wait, and knows the listener.
 
 // pruneEvery is how often threads that are gone are looked for.
 const pruneEvery = 5 * time.Second
@@ -34,7 +35,7 @@ type blockedThreads struct {
 // findBlocked looks for threads inside accept() after the hooks are in place. It
 // may find some that entered it only after attach.
 func (t *Tracer) findBlocked() error {
-	if !t.plan.has(RoleGraft) && t.plan.Mode != Kprobe {
+	if !t.plan.has(RoleGraft) && t.plan.Mode != Kprobe || t.plan.watches(inetAccept) {
 		return nil
 	}
 	sockets := map[uint32]uint64{}
@@ -135,7 +136,7 @@ func (b *blockedThreads) prune(now time.Time) error {
 			return fmt.Errorf("look up what thread %d accepted: %w", tid, err)
 		}
 		_, err = os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, tid))
-		if place.Tid == tid || errors.Is(err, fs.ErrNotExist) {
+		if place.Tid == uint64(tid) || errors.Is(err, fs.ErrNotExist) {
 			if err := b.accepting.Delete(tid); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return fmt.Errorf("forget thread %d: %w", tid, err)
 			}

@@ -13,25 +13,26 @@ import (
 
 // A function can exist, take a probe and never be called, because the compiler
 // inlined it where it matters (inet_csk_reqsk_queue_add from 6.1 on). So every
-// start makes one connection to itself, hangs up before it is accepted, and
-// looks at which hooks saw it. It uses an address of its own, which every
-// acceptwatch leaves out of its view (CANARY_ADDR in bpf/config.bpf.h).
+// start makes two connections to itself, hangs up one and resets the other
+// before they are accepted, and looks at which hooks saw them. It uses an address
+// of its own, which every acceptwatch leaves out of its view (CANARY_ADDR in
+// bpf/config.bpf.h).
 
-// canaryFor bounds the wait for the hang-up to be counted.
+// canaryFor bounds the wait for the hang-up and the reset to be counted.
 const canaryFor = 5 * time.Second
 
 func canaryAddr() netip.Addr { return netip.AddrFrom4([4]byte{127, 97, 119, 1}) }
 
 func isCanary(a netip.Addr) bool { return a == canaryAddr() }
 
-// Canary is what one connection through the hooks showed.
+// Canary is what two connections through the hooks showed.
 type Canary struct {
 	Mode  Mode
 	Err   error // the connection itself failed: nothing is proven
 	Hooks []CanaryHook
 }
 
-// CanaryHook is one hook, and how often the connection passed it.
+// CanaryHook is one hook, and how often the connections passed it.
 type CanaryHook struct {
 	Name     string // kernel function
 	Role     Role
@@ -56,7 +57,7 @@ func (t *Tracer) runCanary() Canary {
 	c := Canary{Mode: t.plan.Mode}
 	fired, err := t.canaryConnection()
 	if c.Err = err; err != nil {
-		t.counts.unproven = true
+		t.counts.unproven = t.plan.watches(hashdance)
 		t.plan.Limits = append(t.plan.Limits, fmt.Sprintf("the hooks are not proven to be live: a connection to %s failed: %v", canaryAddr(), c.Err))
 		return c
 	}
@@ -68,10 +69,16 @@ func (t *Tracer) runCanary() Canary {
 			continue
 		case h.role == RoleAccept:
 			seen.Fired, seen.Expected = fired.accepted, true
-		case h.role == RoleState:
+		case h.symbol == tcpFin:
 			seen.Fired, seen.Expected = fired.closeWait, true
+		case h.symbol == tcpFailure:
+			seen.Fired, seen.Expected = fired.reset, true
+		case h.role == RoleState:
+			seen.Fired, seen.Expected = fired.closeWait+fired.reset, true
 		case h.role == RoleClose:
 			seen.Fired, seen.Expected = fired.closed, true
+		case h.symbol == childProcess:
+			seen.Fired, seen.Expected = fired.hashdance, true
 		case h.symbol == hashdance:
 			// One of the carriers must see it.
 			seen.Fired, seen.Expected = fired.hashdance, anyEnqueue == 0
@@ -87,11 +94,6 @@ func (t *Tracer) runCanary() Canary {
 	}
 	return c
 }
-
-const (
-	hashdance = "inet_csk_complete_hashdance"
-	queueAdd  = "inet_csk_reqsk_queue_add"
-)
 
 // chooseCarrier keeps one hook of the enqueue path where both see the same
 // connections (5.10 does not inline the one into the other): the inner one,
@@ -121,8 +123,9 @@ func (t *Tracer) chooseCarrier() {
 	t.links = kept
 }
 
-// canaryConnection connects, hangs up, waits until that was counted, accepts
-// and closes; it returns what the hooks counted.
+// canaryConnection connects twice, hangs up the one and resets the other, waits
+// until that was counted, accepts and closes both; it returns what the hooks
+// counted.
 func (t *Tracer) canaryConnection() (fired, error) {
 	// Go listens by MPTCP where it can; the hooks are about TCP.
 	var config net.ListenConfig
@@ -143,21 +146,17 @@ func (t *Tracer) canaryConnection() (fired, error) {
 }
 
 func (t *Tracer) throughListener(ctx context.Context, l *net.TCPListener) (fired, error) {
-	var dialer net.Dialer
-	dialer.SetMultipathTCP(false)
-	client, err := dialer.DialContext(ctx, "tcp4", l.Addr().String())
-	if err != nil {
-		return fired{}, err
-	}
-	if err := client.Close(); err != nil {
-		return fired{}, err
+	for _, reset := range []bool{false, true} {
+		if err := giveUp(ctx, l.Addr(), reset); err != nil {
+			return fired{}, err
+		}
 	}
 	for ctx.Err() == nil {
 		seen, err := t.counts.canary()
 		if err != nil {
 			return fired{}, err
 		}
-		if seen.closeWait > 0 {
+		if seen.closeWait > 0 && seen.reset > 0 {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -165,17 +164,35 @@ func (t *Tracer) throughListener(ctx context.Context, l *net.TCPListener) (fired
 	if err := l.SetDeadline(time.Now().Add(canaryFor)); err != nil {
 		return fired{}, err
 	}
-	server, err := l.Accept()
-	if err != nil {
-		return fired{}, err
+	for range 2 {
+		server, err := l.Accept()
+		if err != nil {
+			return fired{}, err
+		}
+		if err := server.Close(); err != nil {
+			return fired{}, err
+		}
 	}
-	seen, err := t.counts.canary()
-	return seen, errors.Join(err, server.Close())
+	return t.counts.canary()
 }
 
-// fired is what the maps say of the canary's connection.
+// giveUp connects, and hangs up or resets the connection.
+func giveUp(ctx context.Context, to net.Addr, reset bool) error {
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(false)
+	client, err := dialer.DialContext(ctx, "tcp4", to.String())
+	if err != nil {
+		return err
+	}
+	if reset {
+		err = client.(*net.TCPConn).SetLinger(0)
+	}
+	return errors.Join(err, client.Close())
+}
+
+// fired is what the maps say of the canary's connections.
 type fired struct {
-	accepted, hashdance, queueAdd, closeWait, closed uint64
+	accepted, hashdance, queueAdd, closeWait, reset, closed uint64
 }
 
 // withoutCanary removes the canary's rows from a sample.

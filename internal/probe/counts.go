@@ -296,7 +296,7 @@ func (c *counts) addOthers(s *listener.Sample, waits bool) error {
 	return nil
 }
 
-// canary adds up what the canary's connection left in the maps so far.
+// canary adds up what the canary's connections left in the maps so far.
 func (c *counts) canary() (fired, error) {
 	var f fired
 	err := c.eachListener(func(l *tracingListener) error {
@@ -313,6 +313,7 @@ func (c *counts) canary() (fired, error) {
 	err = c.eachAddress(func(k *tracingAddress, v *tracingAddressCounts) {
 		if isCanary(addrOf(k.Family, k.Addr)) {
 			f.closeWait += v.CloseWait
+			f.reset += v.Reset
 		}
 	})
 	if err != nil {

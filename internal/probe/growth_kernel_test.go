@@ -139,7 +139,7 @@ func medianAmong(t *testing.T, at []ends) int64 {
 	defer runtime.UnlockOSThread()
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	costs, clients := make([]int64, measured), make([]uintptr, 0, measured)
+	costs, clients := make([]int64, growthConnections), make([]uintptr, 0, growthConnections)
 	start := time.Now()
 	before := time.Since(start)
 	for i := range costs {

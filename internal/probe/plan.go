@@ -218,21 +218,11 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Mode: Fentry, Why: "BTF trampolines work here: everything is exact"}
-	program := ""
-	switch n := f.Functions["inet_csk_accept"].Params; n {
-	case 2:
-		program = tracingProgAcceptExitTwoArgs
-	case 4:
-		program = tracingProgAcceptExitFourArgs
-	default:
-		return nil, fmt.Errorf("inet_csk_accept has %d parameters, which this version does not know", n)
+	if err := p.addAccept(f); err != nil {
+		return nil, err
 	}
-	onTyped := func(program string) way { return way{typed, program, tracing} }
-	p.add(f, hook{way: onTyped(program), symbol: "inet_csk_accept", role: RoleAccept})
-	p.add(f, hook{way: onTyped(tracingProgStateEntry), symbol: "tcp_set_state", role: RoleState})
-	for _, h := range []hook{
-		{way: onTyped(tracingProgHashdanceExit), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
-		{way: onTyped(tracingProgQueueAddExit), symbol: "inet_csk_reqsk_queue_add", role: RoleEnqueue},
+	p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry))
+	for _, h := range append(enqueueHooks(f), []hook{
 		{way: onTyped(tracingProgForgetEntry), symbol: "inet_child_forget", role: RolePurge},
 		{way: onTyped(tracingProgListenStopExit), symbol: "inet_csk_listen_stop", role: RoleClose},
 		{way: onTyped(tracingProgGraftEntry), symbol: "security_sock_graft", role: RoleGraft},
@@ -247,7 +237,7 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 			others: []way{onTyped(tracingProgSyscallExit)}},
 		{way: way{probing, probingProgIoUringExit, tracing}, symbol: "io_accept", role: RoleError,
 			others: []way{onTyped(tracingProgIoUringExit)}},
-	} {
+	}...) {
 		h.optional = true
 		p.add(f, h)
 	}
@@ -255,6 +245,8 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 	p.addMPTCP(f)
 	return p, nil
 }
+
+func onTyped(program string) way { return way{typed, program, tracing} }
 
 func planKprobe(f *preflight.Features) (*Plan, error) {
 	if err := working("BTF type information", f.BTF, "ring buffers", f.RingBuf, "kprobes", f.Kprobe, "bpf_probe_read_kernel", f.ProbeRead); err != nil {
@@ -270,7 +262,7 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 	exit := func(program string) way { return way{probing, program, kretprobe} }
 	p.add(f, hook{way: entry(probingProgAcceptKprobe), symbol: "inet_csk_accept", role: RoleAccept})
 	p.add(f, hook{way: entry(probingProgGraftKprobe), symbol: "security_sock_graft", role: RoleAccept})
-	p.add(f, hook{way: entry(probingProgStateKprobe), symbol: "tcp_set_state", role: RoleState})
+	p.addState(f, entry(probingProgStateKprobe), entry(probingProgFinKprobe), entry(probingProgFailureKprobe))
 	for _, h := range []hook{
 		{way: entry(probingProgHashdanceKprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
 		{way: exit(probingProgHashdanceKretprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
@@ -356,12 +348,11 @@ func (p *Plan) add(f *preflight.Features, h hook) {
 }
 
 func (p *Plan) has(role Role) bool {
-	for _, h := range p.hooks {
-		if h.role == role {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.hooks, func(h hook) bool { return h.role == role })
+}
+
+func (p *Plan) watches(symbol string) bool {
+	return slices.ContainsFunc(p.hooks, func(h hook) bool { return h.symbol == symbol })
 }
 
 // missingHook says what is not seen without a hook of this role.
@@ -369,6 +360,8 @@ func missingHook(role Role) string {
 	switch role {
 	case RoleEnqueue:
 		return "connections that enter a queue are not counted"
+	case RoleState:
+		return "clients that hang up in a queue are noticed when they are accepted, or by a walk of the queues, within seconds"
 	case RolePurge:
 		return "connections dropped by a closing listener are not counted"
 	case RoleClose:

@@ -25,6 +25,16 @@ func kernelWith(acceptParams int, change func(*preflight.Features)) *preflight.F
 	return f
 }
 
+// castingKernel is one that lets typed programs cast, from 6.2 on.
+func castingKernel(change func(*preflight.Features)) *preflight.Features {
+	return kernelWith(2, func(f *preflight.Features) {
+		for _, name := range []string{inetAccept, childProcess} {
+			f.Functions[name] = preflight.Function{InBTF: true, Params: 3}
+		}
+		change(f)
+	})
+}
+
 func refused(r preflight.Reason) preflight.Trial {
 	return preflight.Trial{Answer: preflight.No, Reason: r, Err: errors.New("operation not permitted")}
 }
@@ -68,6 +78,13 @@ func TestMakePlan(t *testing.T) {
 			delete(f.Functions, hashdance)
 			delete(f.Functions, queueAdd)
 		}), mode: Fentry, limit: "connections that enter a queue are not counted"},
+		"accept by its entry":          {kernel: castingKernel(func(*preflight.Features) {}), mode: Fentry, program: tracingProgInetAcceptEntry},
+		"no cast for it":               {kernel: castingKernel(func(f *preflight.Features) { delete(f.Functions, "bpf_rdonly_cast") }), mode: Fentry, program: tracingProgAcceptExitTwoArgs},
+		"enqueue by its entry":         {kernel: castingKernel(func(*preflight.Features) {}), mode: Fentry, program: tracingProgChildEntry},
+		"Fast Open apart":              {kernel: castingKernel(func(*preflight.Features) {}), mode: Fentry, program: tracingProgFastOpenExit},
+		"deaths where they are":        {kernel: kernelWith(4, func(*preflight.Features) {}), mode: Fentry, program: tracingProgFailureEntry},
+		"no place for deaths":          {kernel: kernelWith(4, func(f *preflight.Features) { delete(f.Functions, tcpFailure) }), mode: Fentry, program: tracingProgStateEntry},
+		"no place for deaths, kprobes": {kernel: kernelWith(4, func(f *preflight.Features) { delete(f.Functions, tcpFin) }), force: Kprobe, mode: Kprobe, program: probingProgStateKprobe},
 		"no graft, no kprobe mode": {kernel: kernelWith(2, func(f *preflight.Features) { delete(f.Functions, "security_sock_graft") }), force: Kprobe,
 			err: "no function security_sock_graft"},
 	}
@@ -99,10 +116,11 @@ func TestMakePlan(t *testing.T) {
 
 // Every program and kernel function of a plan exists where it says.
 func TestPlansNameProgramsOfTheirObject(t *testing.T) {
-	f := kernelWith(2, func(*preflight.Features) {})
-	for _, m := range []Mode{Fentry, Kprobe, Restricted} {
+	f, casting := kernelWith(2, func(*preflight.Features) {}), castingKernel(func(*preflight.Features) {})
+	for m, f := range map[Mode]*preflight.Features{Fentry: f, "": casting, Kprobe: f, Restricted: f} {
 		p, err := MakePlan(f, m)
 		check(t, err)
+		m = p.Mode
 		for _, h := range p.hooks {
 			for _, w := range append([]way{h.way}, h.others...) {
 				program := must(specOf(w.object))(t).Programs[w.program]

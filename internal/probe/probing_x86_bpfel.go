@@ -32,6 +32,8 @@ const (
 	probingMapListeners             = "listeners"
 	probingMapSeenAccepts           = "seen_accepts"
 	probingProgAcceptKprobe         = "accept_kprobe"
+	probingProgFailureKprobe        = "failure_kprobe"
+	probingProgFinKprobe            = "fin_kprobe"
 	probingProgForgetKprobe         = "forget_kprobe"
 	probingProgGraftKprobe          = "graft_kprobe"
 	probingProgHashdanceKprobe      = "hashdance_kprobe"
@@ -122,6 +124,8 @@ type probingSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type probingProgramSpecs struct {
 	AcceptKprobe         *ebpf.ProgramSpec `ebpf:"accept_kprobe"`
+	FailureKprobe        *ebpf.ProgramSpec `ebpf:"failure_kprobe"`
+	FinKprobe            *ebpf.ProgramSpec `ebpf:"fin_kprobe"`
 	ForgetKprobe         *ebpf.ProgramSpec `ebpf:"forget_kprobe"`
 	GraftKprobe          *ebpf.ProgramSpec `ebpf:"graft_kprobe"`
 	HashdanceKprobe      *ebpf.ProgramSpec `ebpf:"hashdance_kprobe"`
@@ -286,6 +290,8 @@ type probingVariables struct {
 // It can be passed to loadProbingObjects or ebpf.CollectionSpec.LoadAndAssign.
 type probingPrograms struct {
 	AcceptKprobe         *ebpf.Program `ebpf:"accept_kprobe"`
+	FailureKprobe        *ebpf.Program `ebpf:"failure_kprobe"`
+	FinKprobe            *ebpf.Program `ebpf:"fin_kprobe"`
 	ForgetKprobe         *ebpf.Program `ebpf:"forget_kprobe"`
 	GraftKprobe          *ebpf.Program `ebpf:"graft_kprobe"`
 	HashdanceKprobe      *ebpf.Program `ebpf:"hashdance_kprobe"`
@@ -314,6 +320,8 @@ type probingPrograms struct {
 func (p *probingPrograms) Close() error {
 	return _ProbingClose(
 		p.AcceptKprobe,
+		p.FailureKprobe,
+		p.FinKprobe,
 		p.ForgetKprobe,
 		p.GraftKprobe,
 		p.HashdanceKprobe,

@@ -60,7 +60,23 @@ type Tracer struct {
 // Open attaches in the best mode that works, or in the forced one. The error
 // wraps ErrUnsupported when no mode works here.
 func Open(o Options) (*Tracer, error) {
-	plan, err := MakePlan(preflight.Detect(), o.Mode)
+	features := preflight.Detect()
+	t, err := openWith(features, &o)
+	if err == nil || !castable(features, inetAccept) {
+		return t, err
+	}
+	// The older programs ask less of the kernel.
+	delete(features.Functions, rdonlyCast)
+	older, again := openWith(features, &o)
+	if again != nil {
+		return nil, err
+	}
+	older.plan.Limits = append(older.plan.Limits, fmt.Sprintf("this kernel refuses the cheapest programs, older ones take their place: %v", err))
+	return older, nil
+}
+
+func openWith(features *preflight.Features, o *Options) (*Tracer, error) {
+	plan, err := MakePlan(features, o.Mode)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +87,7 @@ func Open(o Options) (*Tracer, error) {
 	if o.Filter.Cgroup != 0 && !plan.probeRead {
 		return nil, fmt.Errorf("filter by cgroup: it needs bpf_probe_read_kernel, which this host refuses (lockdown=confidentiality); choose listeners by --port, --pid or --comm: %w", ErrUnsupported)
 	}
-	coll, err := load(plan, &o, chooseSizes(&o, countListeners(), os.Getpagesize()))
+	coll, err := load(plan, o, chooseSizes(o, countListeners(), os.Getpagesize()))
 	if err != nil {
 		return nil, err
 	}

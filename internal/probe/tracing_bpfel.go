@@ -181,8 +181,7 @@ const (
 type tracingSeen struct {
 	_     structs.HostLayout
 	Child uint64
-	Hash  uint32
-	Tid   uint32
+	Tid   uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -203,9 +202,14 @@ const (
 	tracingMapSeenAccepts         = "seen_accepts"
 	tracingProgAcceptExitFourArgs = "accept_exit_four_args"
 	tracingProgAcceptExitTwoArgs  = "accept_exit_two_args"
+	tracingProgChildEntry         = "child_entry"
+	tracingProgFailureEntry       = "failure_entry"
+	tracingProgFastOpenExit       = "fast_open_exit"
+	tracingProgFinEntry           = "fin_entry"
 	tracingProgForgetEntry        = "forget_entry"
 	tracingProgGraftEntry         = "graft_entry"
 	tracingProgHashdanceExit      = "hashdance_exit"
+	tracingProgInetAcceptEntry    = "inet_accept_entry"
 	tracingProgIoUringExit        = "io_uring_exit"
 	tracingProgLastAckV4Entry     = "last_ack_v4_entry"
 	tracingProgLastAckV6Entry     = "last_ack_v6_entry"
@@ -286,9 +290,14 @@ type tracingSpecs struct {
 type tracingProgramSpecs struct {
 	AcceptExitFourArgs *ebpf.ProgramSpec `ebpf:"accept_exit_four_args"`
 	AcceptExitTwoArgs  *ebpf.ProgramSpec `ebpf:"accept_exit_two_args"`
+	ChildEntry         *ebpf.ProgramSpec `ebpf:"child_entry"`
+	FailureEntry       *ebpf.ProgramSpec `ebpf:"failure_entry"`
+	FastOpenExit       *ebpf.ProgramSpec `ebpf:"fast_open_exit"`
+	FinEntry           *ebpf.ProgramSpec `ebpf:"fin_entry"`
 	ForgetEntry        *ebpf.ProgramSpec `ebpf:"forget_entry"`
 	GraftEntry         *ebpf.ProgramSpec `ebpf:"graft_entry"`
 	HashdanceExit      *ebpf.ProgramSpec `ebpf:"hashdance_exit"`
+	InetAcceptEntry    *ebpf.ProgramSpec `ebpf:"inet_accept_entry"`
 	IoUringExit        *ebpf.ProgramSpec `ebpf:"io_uring_exit"`
 	LastAckV4Entry     *ebpf.ProgramSpec `ebpf:"last_ack_v4_entry"`
 	LastAckV6Entry     *ebpf.ProgramSpec `ebpf:"last_ack_v6_entry"`
@@ -434,9 +443,14 @@ type tracingVariables struct {
 type tracingPrograms struct {
 	AcceptExitFourArgs *ebpf.Program `ebpf:"accept_exit_four_args"`
 	AcceptExitTwoArgs  *ebpf.Program `ebpf:"accept_exit_two_args"`
+	ChildEntry         *ebpf.Program `ebpf:"child_entry"`
+	FailureEntry       *ebpf.Program `ebpf:"failure_entry"`
+	FastOpenExit       *ebpf.Program `ebpf:"fast_open_exit"`
+	FinEntry           *ebpf.Program `ebpf:"fin_entry"`
 	ForgetEntry        *ebpf.Program `ebpf:"forget_entry"`
 	GraftEntry         *ebpf.Program `ebpf:"graft_entry"`
 	HashdanceExit      *ebpf.Program `ebpf:"hashdance_exit"`
+	InetAcceptEntry    *ebpf.Program `ebpf:"inet_accept_entry"`
 	IoUringExit        *ebpf.Program `ebpf:"io_uring_exit"`
 	LastAckV4Entry     *ebpf.Program `ebpf:"last_ack_v4_entry"`
 	LastAckV6Entry     *ebpf.Program `ebpf:"last_ack_v6_entry"`
@@ -455,9 +469,14 @@ func (p *tracingPrograms) Close() error {
 	return _TracingClose(
 		p.AcceptExitFourArgs,
 		p.AcceptExitTwoArgs,
+		p.ChildEntry,
+		p.FailureEntry,
+		p.FastOpenExit,
+		p.FinEntry,
 		p.ForgetEntry,
 		p.GraftEntry,
 		p.HashdanceExit,
+		p.InetAcceptEntry,
 		p.IoUringExit,
 		p.LastAckV4Entry,
 		p.LastAckV6Entry,
