@@ -50,6 +50,9 @@ type live struct {
 
 	doctor *diagnostician // nil: nothing is diagnosed
 	ill    uint32         // inode of the listener that is
+	// examined is the stall that was last diagnosed because somebody asked, by when
+	// it began, in ns.
+	examined int64
 
 	part   int // of the recording
 	warned map[string]bool
