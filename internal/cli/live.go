@@ -202,7 +202,6 @@ func (l *live) walk() {
 
 func (l *live) sample(waits bool) error {
 	began := l.app.env.monotonic()
-	defer func() { l.cost = l.app.env.monotonic() - began }()
 	sample, err := l.src.Sample(waits)
 	if err != nil {
 		return err
@@ -213,11 +212,13 @@ func (l *live) sample(waits bool) error {
 		if err := l.src.Read(l.apply); err != nil {
 			return err
 		}
+		began = l.app.env.monotonic() // to read is mostly to wait
 		if sample, err = l.src.Sample(waits); err != nil {
 			return err
 		}
 	}
 	l.update(sample, waits)
+	l.cost = l.app.env.monotonic() - began
 	return nil
 }
 
