@@ -51,6 +51,9 @@ type live struct {
 
 	doctor *diagnostician // nil: nothing is diagnosed
 	ill    uint32         // inode of the listener that is
+	// examined is the stall that was last diagnosed because somebody asked, by when
+	// it began, in ns.
+	examined int64
 
 	later  fence.Later // what is yet to be done, when the header has been shown
 	part   int         // of the recording
@@ -209,7 +212,6 @@ func (l *live) walk() {
 
 func (l *live) sample(waits bool) error {
 	began := l.app.env.monotonic()
-	defer func() { l.cost = l.app.env.monotonic() - began }()
 	sample, err := l.src.Sample(waits)
 	if err != nil {
 		return err
@@ -220,11 +222,13 @@ func (l *live) sample(waits bool) error {
 		if err := l.src.Read(l.apply); err != nil {
 			return err
 		}
+		began = l.app.env.monotonic() // to read is mostly to wait
 		if sample, err = l.src.Sample(waits); err != nil {
 			return err
 		}
 	}
 	l.update(sample, waits)
+	l.cost = l.app.env.monotonic() - began
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
 )
 
 // fellIll begins the diagnosis of a stall: once for each, and one at a time.
@@ -15,6 +16,16 @@ func (l *live) fellIll(e *event.Event) {
 		l.doctor.begin(suspect{netns: e.NetNS, address: e.Local, inode: e.Inode, holders: l.app.env.holdersOf(e.Inode)}, before)
 		l.ill = e.Inode
 	}
+}
+
+// examine begins the diagnosis of a stall that was passed over when it began,
+// because another one was being looked at; once for each.
+func (l *live) examine(stalled *listener.Row) {
+	if l.doctor == nil || l.doctor.busy || l.examined == stalled.StalledSince {
+		return
+	}
+	l.examined = stalled.StalledSince
+	l.fellIll(&event.Event{Kind: event.Stall, NetNS: stalled.Key.NetNS, Local: stalled.Key.Addr, Inode: stalled.Inode})
 }
 
 // recovered shows a diagnosis that has come to its end.

@@ -140,6 +140,9 @@ func (a *app) liveTop(ctx context.Context, o *topOptions) error {
 				if view.opened() {
 					l.walkEvery = min(max(int64(time.Second), int64(o.interval)), walkEvery)
 				}
+				if stalled, is := view.unexplained(); is {
+					l.examine(&stalled)
+				}
 				if now-l.told >= ownersEvery {
 					l.told = now
 					l.hosts.forget()

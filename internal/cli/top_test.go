@@ -20,7 +20,7 @@ type terminal struct {
 }
 
 // openTerminal runs a shell command in a terminal of a size, with variables of the
-// environment.
+// environment. When it has ended, its exit code is shown.
 func openTerminal(t *testing.T, width, height int, command string, env ...string) *terminal {
 	t.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
@@ -31,12 +31,16 @@ func openTerminal(t *testing.T, width, height int, command string, env ...string
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "tmux.conf")
-	if err := os.WriteFile(config, []byte("set -g status off\nset -g default-terminal tmux-256color\nset -sg escape-time 0\nset -g remain-on-exit on\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("set -g status off\nset -g default-terminal tmux-256color\nset -sg escape-time 0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(dir, "run")
+	if err := os.WriteFile(script, []byte(command+"\necho \"code $?\"\nexec sleep 1000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	x := &terminal{t: t, env: append(os.Environ(), "TMUX_TMPDIR="+dir, "TMUX=", "TZ=UTC", "LC_ALL=C.UTF-8")}
 	x.env = append(x.env, env...)
-	x.tmux("-f", config, "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), command)
+	x.tmux("-f", config, "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "sh "+script)
 	t.Cleanup(func() {
 		x.tmux("kill-server")
 		os.RemoveAll(dir)
@@ -97,7 +101,7 @@ func (x *terminal) shows(name string) {
 // the keys come.
 func TestTopPlaysARecordingByKeys(t *testing.T) {
 	path := recordNight(t)
-	x := openTerminal(t, 80, 24, "cd "+filepath.Dir(path)+" && exec acceptwatch top -r night.trace")
+	x := openTerminal(t, 80, 24, "cd "+filepath.Dir(path)+" && acceptwatch top -r night.trace")
 	x.until("playing 1x")
 	x.keys("Space")
 	x.until("paused")
@@ -137,12 +141,12 @@ func TestTopPlaysARecordingByKeys(t *testing.T) {
 	x.keys("Enter")
 	x.shows("full_listener_200.txt")
 	x.keys("q")
-	x.until("Pane is dead (status 0")
+	x.until("code 0")
 }
 
 // What happens now is shown by the same keys, until the user quits.
 func TestTopShowsWhatHappensNow(t *testing.T) {
-	x := openTerminal(t, 100, 30, "exec acceptwatch-busy top --port 8000")
+	x := openTerminal(t, 100, 30, "acceptwatch-busy top --port 8000")
 	x.until("accepted/s")
 	x.until("127.0.0.1:8000")
 	x.until("python3")
@@ -160,12 +164,12 @@ func TestTopShowsWhatHappensNow(t *testing.T) {
 	x.keys("Escape")
 	x.until("Enter open")
 	x.keys("q")
-	x.until("Pane is dead (status 0")
+	x.until("code 0")
 }
 
 // The terminal is as it was, after Ctrl-C and after SIGTERM too.
 func TestTopGivesTheTerminalBack(t *testing.T) {
-	x := openTerminal(t, 80, 24, "sh -c 'echo before; acceptwatch-busy top; echo after $?; stty -a; exec sleep 1000'")
+	x := openTerminal(t, 80, 24, "echo before; acceptwatch-busy top; echo after $?; stty -a")
 	x.until("accepted/s")
 	x.keys("C-c")
 	screen := x.until("-echoprt") // of stty's last line
@@ -174,7 +178,7 @@ func TestTopGivesTheTerminalBack(t *testing.T) {
 			t.Errorf("no %q after Ctrl-C:\n%s", want, screen)
 		}
 	}
-	x = openTerminal(t, 80, 24, "sh -c 'echo before; acceptwatch-busy top & pid=$!; sleep 3; kill $pid; wait $pid; echo after $?; exec sleep 1000'")
+	x = openTerminal(t, 80, 24, "echo before; sh -c '(sleep 3; kill $$) & exec acceptwatch-busy top'; echo after $?")
 	screen = x.until("after 0")
 	if !strings.Contains(screen, "before") {
 		t.Errorf("after SIGTERM:\n%s", screen)
@@ -188,7 +192,7 @@ func TestTopWithoutColour(t *testing.T) {
 		env    string
 		colour bool
 	}{{"NO_COLOR=", true}, {"NO_COLOR=1", false}} {
-		x := openTerminal(t, 80, 24, "exec acceptwatch top -r "+path, test.env)
+		x := openTerminal(t, 80, 24, "acceptwatch top -r "+path, test.env)
 		x.until("playing 1x")
 		x.keys("Space", "0", "]", "Right", "Right")
 		x.until("02:01:20 of")
@@ -200,7 +204,7 @@ func TestTopWithoutColour(t *testing.T) {
 }
 
 func TestTopRefusesWhatIsNoScreen(t *testing.T) {
-	x := openTerminal(t, 200, 24, "sh -c 'TERM=dumb acceptwatch top; echo code $?; exec sleep 1000'")
+	x := openTerminal(t, 200, 24, "TERM=dumb acceptwatch top")
 	screen := x.until("code 2")
 	for _, want := range []string{"TERM=dumb is none", "acceptwatch trace"} {
 		if !strings.Contains(screen, want) {

@@ -111,6 +111,13 @@ func (v *topView) opened() (open bool) {
 	return open
 }
 
+// unexplained is the listener whose page is shown while it is stalled and nobody
+// has looked why.
+func (v *topView) unexplained() (stalled listener.Row, is bool) {
+	v.with(func(m *top.Model) { stalled, is = m.Unexplained() })
+	return stalled, is
+}
+
 // obey does what concerns a recording.
 func (v *topView) obey(c top.Command) {
 	if v.player != nil {

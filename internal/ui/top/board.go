@@ -129,6 +129,7 @@ func (b *board) happened(l *ui.Line) {
 	}
 	if l.Kind == event.Stall {
 		p.lastAccept = l.LastAccept
+		p.diagnosis = nil // of another stall
 	}
 }
 

@@ -100,6 +100,21 @@ func (m *Model) Opened() (listener.Key, bool) {
 	return m.on.Key, m.page == listenerPage && !m.on.Other
 }
 
+// Unexplained is the listener of which the page is shown while it is stalled and
+// nothing says why; false: there is none.
+func (m *Model) Unexplained() (stalled listener.Row, is bool) {
+	p := m.board.byName[m.on]
+	if _, open := m.Opened(); !open || p == nil || !p.stalled() || p.diagnosis != nil {
+		return stalled, false
+	}
+	for i := range p.l.Members {
+		if p.l.Members[i].StalledSince == p.l.StalledSince {
+			return p.l.Members[i], true
+		}
+	}
+	return p.l.Row, true
+}
+
 // paused says that what is shown stands still while the board goes on.
 func (m *Model) paused() bool { return m.shown != m.board }
 

@@ -148,6 +148,21 @@ func TestPauseStandsStill(t *testing.T) {
 	}
 }
 
+// Only the listener that is looked at is to be explained, and only once.
+func TestStalledListenerIsToBeExplained(t *testing.T) {
+	h := newHost(80, 24, Options{}, about()).until(63)
+	if _, is := h.m.Unexplained(); is {
+		t.Error("one is, and none is opened")
+	}
+	h.keys("enter")
+	if r, is := h.m.Unexplained(); !is || r.ID != api+1 {
+		t.Errorf("the one that is opened is not: listener %d", r.ID)
+	}
+	if _, is := h.until(70).m.Unexplained(); is {
+		t.Error("the one that was diagnosed is")
+	}
+}
+
 func TestKeysThatTheModelLeavesToOthers(t *testing.T) {
 	recorded := about()
 	recorded.Origin = "recorded 2024-05-17; read from x"

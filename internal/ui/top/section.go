@@ -17,8 +17,11 @@ func (s *section) why() []Line {
 		if !s.p.stalled() {
 			return nil
 		}
-		return append(title("why"), s.wrapped(Faint, "  ", "not looked at yet: a stall is diagnosed when it begins, one listener at a time; "+
-			"`acceptwatch diagnose` does it now")...)
+		words := "this is looked at: it takes a few seconds, and one listener at a time is"
+		if s.b.about.Origin != "" {
+			words = "the recording does not tell, up to here"
+		}
+		return append(title("why"), s.wrapped(Faint, "  ", words)...)
 	}
 	lines := title("why, at " + s.b.about.Wall(d.Evidence.Time).Format("15:04:05"))
 	full := *d
