@@ -22,7 +22,9 @@
 // lockdown=confidentiality takes none of it away: on 6.12 and 7.3 all three work
 // under it, as no program reads by probe.
 //
-// User stacks follow frame pointers: see [symbol.Stack] for what that is worth.
+// User stacks follow frame pointers: see [symbol.Stack] for what that is worth. On
+// arm64, C compilers leave them out of functions that call nothing, which hides
+// the caller of the leaf; the leaf itself is right.
 // Process and thread ids are those of the first pid namespace; where acceptwatch
 // runs in another one, [Start] says so.
 //
