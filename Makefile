@@ -55,11 +55,21 @@ build: ## Build acceptwatch and vmrun into bin/
 	$(GO) build -trimpath -o $(ACCEPTWATCH) ./cmd/acceptwatch
 	$(GO) build -trimpath -o $(VMRUN) ./cmd/vmrun
 
+# On arm64, functions that call nothing have frames only if they are told to.
+FRAMES = -fno-omit-frame-pointer -mno-omit-leaf-frame-pointer
+
 bin/places: internal/stacks/testdata/place.c
 	@.ci/need gcc=gcc /usr/include/stdlib.h=libc6-dev
 	mkdir -p $@
-	gcc -O0 -static -o $@/framed $<
+	gcc -O0 $(FRAMES) -static -o $@/framed $<
 	gcc -O1 -static -o $@/frameless $<
+	touch $@
+
+bin/places-arm64: internal/stacks/testdata/place.c
+	@.ci/need aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdlib.h=libc6-dev-arm64-cross
+	mkdir -p $@
+	aarch64-linux-gnu-gcc -O0 $(FRAMES) -static -o $@/framed $<
+	aarch64-linux-gnu-gcc -O1 -static -o $@/frameless $<
 	touch $@
 
 .PHONY: generate
@@ -109,10 +119,11 @@ test-browser: browser-needs ## The page of a report in a headless Chromium; PICT
 	$(GO) test -count=1 -tags browser -timeout 20m -run 'Browser$$|^TestPageSorts' ./internal/report
 
 .PHONY: test-kernels
-test-kernels: build bin/places vm-needs test-flight stall-programs ## The probe and the program on every kernel of the matrix
+test-kernels: build bin/places bin/places-arm64 vm-needs test-flight stall-programs ## The probe and the program on every kernel of the matrix
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(EDGE_KERNELS) -j $(JOBS) --timeout 60m ./internal/probe
 	ACCEPTWATCH_MODES=$(MODES) $(VMRUN) test -k $(MIDDLE_KERNELS) -j $(JOBS) --timeout 40m ./internal/probe -- -run '$(CORE_TESTS)|$(NEW_TESTS)'
 	ACCEPTWATCH_MODES=stacks $(STACKS) -k $(KERNELS) ./internal/stacks
+	ACCEPTWATCH_MODES=stacks $(STACKS_ARM64) -k arm64-7.x ./internal/stacks
 	ACCEPTWATCH_MODES=stacks $(STACKS) -k 7.x --append lockdown=confidentiality ./internal/stacks
 	ACCEPTWATCH_MODES=$(PROGRAM_MODES) $(E2E) --with $(TOOLS) -k $(KERNELS) ./internal/kerneltest -- -skip '$(SERVER_TESTS)|$(STALL_TESTS)'
 	ACCEPTWATCH_MODES=fentry ACCEPTWATCH_EXPECT_MODE=fentry $(E2E) --with $(TOOLS) -k $(KERNELS) --append lockdown=confidentiality \
@@ -138,6 +149,7 @@ STALL_KERNELS ?= 6.1,7.x
 CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose
 STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
+STACKS_ARM64 = $(VMRUN) test --file bin/places-arm64:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 E2E_STALL = $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
 	--disk 128 --disk-iops 50 --env ACCEPTWATCH_DISK=/mnt/disk

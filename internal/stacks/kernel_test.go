@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +133,10 @@ func TestBusyCFunctionIsTheLeafAndAMissingFramePointerIsMarked(t *testing.T) {
 		s := start(t, Options{Processes: []int{p.pid}})
 		profile := readUntil(t, s, has(inPlace(Running, "busy_here")))
 		_, sample, _ := find(profile, inPlace(Running, "busy_here"))
-		if sample.Truncated == framed || !strings.HasPrefix(functions(sample.User), want) {
+		// On arm64 the C library's functions have frame pointers: the stack reaches
+		// the start, although functions in between are missing.
+		truncated := !framed && runtime.GOARCH != "arm64"
+		if sample.Truncated != truncated || !strings.HasPrefix(functions(sample.User), want) {
 			t.Errorf("with frame pointers %t: truncated %t: %s", framed, sample.Truncated, functions(sample.User))
 		}
 		if sample.Count == 0 || sample.Duration != 0 {

@@ -22,10 +22,11 @@ const buildEnv = "ACCEPTWATCH_PLACES"
 // place compiles testdata/place.c with or without frame pointers.
 func place(t *testing.T, framed bool) string {
 	t.Helper()
-	name, optimize := "frameless", "-O1"
+	name, flags := "frameless", []string{"-O1"}
 	if framed {
-		// With -fno-omit-frame-pointer functions that call nothing have none.
-		name, optimize = "framed", "-O0"
+		// At -O0, as others leave out those of functions that call nothing; on arm64
+		// only the last flag keeps them.
+		name, flags = "framed", []string{"-O0", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"}
 	}
 	if dir := os.Getenv(buildEnv); dir != "" {
 		return filepath.Join(dir, name)
@@ -37,7 +38,7 @@ func place(t *testing.T, framed bool) string {
 		t.Skip("needs gcc")
 	}
 	binary := filepath.Join(t.TempDir(), name)
-	out, err := exec.Command("gcc", optimize, "-static", "-o", binary, "testdata/place.c").CombinedOutput()
+	out, err := exec.Command("gcc", append(flags, "-static", "-o", binary, "testdata/place.c")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("gcc: %v\n%s", err, out)
 	}

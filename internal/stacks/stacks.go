@@ -19,10 +19,17 @@
 //     thread's frame pointer (bpf_task_pt_regs, 5.15), and the chain is followed in
 //     /proc/PID/mem. Before 5.15 the place of the call is all there is.
 //
+// What it costs the kernel, in instructions on 6.12.118 and on 7.3.4 (make
+// bench-kernel): 133 and 281 a switch of threads that are not watched, of which an
+// empty program is 109 and 240; 4,387 and 4,372 a switch of a watched one; 3,248
+// and 3,005 a sample on the CPU, 1,568 and 1,380 a tick that finds others there.
+//
 // lockdown=confidentiality takes none of it away: on 6.12 and 7.3 all three work
 // under it, as no program reads by probe.
 //
-// User stacks follow frame pointers: see [symbol.Stack] for what that is worth.
+// User stacks follow frame pointers: see [symbol.Stack] for what that is worth. On
+// arm64, C compilers leave them out of functions that call nothing, which hides
+// the caller of the leaf; the leaf itself is right.
 // Process and thread ids are those of the first pid namespace; where acceptwatch
 // runs in another one, [Start] says so.
 //
