@@ -111,10 +111,9 @@ func grows(t *testing.T, where, by string, sizes []int, prepare func(n int) []en
 }
 
 // settled is the least of several medians: the first connection of a listener takes
-// a histogram. And where a connection takes the last place of a page of sockets,
-// the kernel allocates and frees a page for each one (some 10,000 instructions), with
-// the tracer or without; a few more sockets are held in each round, so that this is
-// not so in all.
+// a histogram, and at some numbers of open sockets most connections take up to
+// 10,000 instructions more, which has been seen with the tracer and without it. So
+// a few more sockets are held in each round.
 func settled(t *testing.T, at []ends) int64 {
 	t.Helper()
 	least := medianAmong(t, at)
