@@ -123,6 +123,8 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	w.limits = (__u64)depth << 32 | backlog;
 	w.req = READ(tp, inet_conn.icsk_accept_queue.rskq_accept_head);
 	depth_grown(l, sk, depth);
+	/* In restricted mode nothing else sees what leaves the queue. */
+	depth_shrunk(l, sk, depth, w.now);
 	e = event_begin();
 	if (e) {
 		event_fill(e, EVENT_LISTENER, w.now, 0, TCP_LISTEN, sk, tp);

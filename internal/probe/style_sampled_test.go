@@ -72,3 +72,26 @@ func TestRestrictedModeSaysWhatItCannotKnow(t *testing.T) {
 		checkEnqueued(t, tr, m, s.addr, waiting+hurried)
 	}, Restricted)
 }
+
+// Nothing sees an accept in restricted mode: a walk finds that there is room again.
+func TestAWalkEndsTheTimeWithAFullQueue(t *testing.T) {
+	everyMode(t, func(t *testing.T, m Mode) {
+		s := listen(t, "127.0.0.1:0", 1)
+		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
+		connect(t, s.addr)
+		connect(t, s.addr)
+		full := func() time.Duration {
+			check(t, tr.Walk())
+			check(t, tr.Read(func(*event.Event) {}))
+			return sampleOf(t, tr, s.addr).Full
+		}
+		if one := full(); full() <= one {
+			t.Errorf("a full queue was full for %v, and is not for longer a walk later", one)
+		}
+		s.accept()
+		s.accept()
+		if one, other := full(), full(); one != other {
+			t.Errorf("with room again: full %v and a walk later %v", one, other)
+		}
+	}, Restricted)
+}
