@@ -200,12 +200,13 @@ bench-growth: build vm-needs ## Write how costs grow with listeners, queues, soc
 	$(GO) test -count=1 -tags growth -timeout 60m -v -run '^TestGrowth' ./internal/listener ./internal/cli > bin/growth/2.log
 	ACCEPTWATCH_BIN=$(abspath $(ACCEPTWATCH)) $(GO) test -count=1 -tags growth -timeout 60m -v -run '^TestGrowth|^TestWhereTheRing' ./internal/probe > bin/growth/3.log
 	cat bin/growth/*.log | $(GO) run ./internal/growth/growthpage $(GROWTH)
-# Kernels, and the host as far as it permits; bpftrace needs headers for tcpaccept.bt.
+
+# bpftrace needs a shell, and headers for tcpaccept.bt.
 PEER_KERNELS ?= 6.1,6.12,7.x
-PEER_RATE_KERNELS ?= 6.12,7.x
+PEER_RATE_KERNELS ?= 6.12
 comma = ,
 PEER_HEADERS = $(addprefix /usr/include/,endian.h features.h features-time64.h stdc-predef.h linux asm-generic x86_64-linux-gnu)
-PEERS = $(VMRUN) test --tags kernelbench --with bpftrace,tcptracer,tcplife,tcpstates --file /usr/sbin/tcpaccept.bt \
+PEERS = $(VMRUN) test --tags kernelbench --with sh,bpftrace,tcptracer,tcplife,tcpstates --file /usr/sbin/tcpaccept.bt \
 	$(addprefix --file ,$(PEER_HEADERS)) --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch \
 	--env "ACCEPTWATCH_PEER_PACKAGES=$$(dpkg-query -W -f '$${Package} $${Version}\n' bpftrace libbpf-tools | paste -sd, | sed 's/,/, /g')" \
 	--out bin/bench-peers

@@ -28,7 +28,7 @@ import (
 //
 //	make bench-peers-rate
 
-const ratePairs = 20
+const ratePairs = 12
 
 // restrictedMode sees no accepts: that it watches is shown by clients that hang up
 // before.
