@@ -43,8 +43,8 @@ const (
 
 	// The most that tracing may add to the same hooks with empty programs, in
 	// instructions per connection.
-	aimCounting = 800
-	aimEvent    = 1600
+	aimCounting = 750
+	aimEvent    = 1250
 
 	benchPort  = 8000
 	timeWaited = 61 * time.Second // longer than TIME_WAIT lasts (TCP_TIMEWAIT_LEN, include/net/tcp.h)
