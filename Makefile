@@ -152,7 +152,7 @@ STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PL
 STACKS_ARM64 = $(VMRUN) test --file bin/places-arm64:/places --env ACCEPTWATCH_PLACES=/places
 E2E = $(VMRUN) test -j $(JOBS) --tags kernel --timeout 40m --file $(ACCEPTWATCH):/bin/acceptwatch --env ACCEPTWATCH_BIN=/bin/acceptwatch
 E2E_STALL = $(E2E) --with $(TOOLS),$(STALL_TOOLS) --memory 3000 --file $(STALL_BUILT):/stall --env ACCEPTWATCH_STALL=/stall \
-	--disk 128 --disk-iops 50 --env ACCEPTWATCH_DISK=/mnt/disk
+	--disk 128 --disk-iops 10 --env ACCEPTWATCH_DISK=/mnt/disk
 
 STALL = internal/kerneltest/testdata/stall
 STALL_BUILT = bin/stall

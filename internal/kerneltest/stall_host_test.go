@@ -148,7 +148,7 @@ func needsDisk(t *testing.T, cmd *exec.Cmd) {
 	}
 	check(t, syscall.Statfs(dir, &fs))
 	if fs.Type == tmpfs || fs.Type == ramfs {
-		t.Fatalf("%s is memory, and no disk: name a directory of one in ACCEPTWATCH_DISK (vmrun: --disk 128 --disk-iops 50)", dir)
+		t.Fatalf("%s is memory, and no disk: name a directory of one in ACCEPTWATCH_DISK (vmrun: --disk 128 --disk-iops 10)", dir)
 	}
 	for i, v := range cmd.Env {
 		cmd.Env[i] = strings.ReplaceAll(v, "{disk}", filepath.Join(dir, "journal"))
