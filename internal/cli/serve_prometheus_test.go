@@ -17,11 +17,13 @@ import (
 	"testing"
 	"time"
 
+	"acceptwatch/internal/listener"
 	"acceptwatch/internal/preflight"
 	"acceptwatch/internal/probe"
 )
 
-// scraper is a Prometheus that scrapes one target every second.
+// scraper is a Prometheus that scrapes one target every second, with the alert
+// rules of `manifest alerts`.
 type scraper struct {
 	t   *testing.T
 	url string
@@ -39,9 +41,10 @@ func startPrometheus(t *testing.T, target string, flags ...string) *scraper {
 		t.Skipf("%v: no Prometheus has read the metrics", err)
 	}
 	dir := t.TempDir()
-	config := filepath.Join(dir, "prometheus.yml")
+	config, rules := filepath.Join(dir, "prometheus.yml"), filepath.Join(dir, "alerts.yml")
 	write(t, config, fmt.Appendf(nil,
-		"global: {scrape_interval: 1s}\nscrape_configs: [{job_name: acceptwatch, static_configs: [{targets: ['%s']}]}]\n", target))
+		"global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: ['%s']\nscrape_configs: [{job_name: acceptwatch, static_configs: [{targets: ['%s']}]}]\n", rules, target))
+	write(t, rules, printed(t, "alerts"))
 	free, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -64,12 +67,12 @@ func startPrometheus(t *testing.T, target string, flags ...string) *scraper {
 	return &scraper{t, "http://" + at}
 }
 
-// query is the value of an expression with one series; false: it has none now.
-func (p *scraper) query(expression string) (float64, bool) {
+// series are the values of an expression; false: it is starting.
+func (p *scraper) series(expression string) ([]any, bool) {
 	p.t.Helper()
 	r, err := http.Get(p.url + "/api/v1/query?query=" + url.QueryEscape(expression))
 	if err != nil {
-		return 0, false // it is starting
+		return nil, false
 	}
 	defer r.Body.Close()
 	var answer struct {
@@ -77,15 +80,29 @@ func (p *scraper) query(expression string) (float64, bool) {
 		Data          struct{ Result []struct{ Value [2]any } }
 	}
 	if err := json.NewDecoder(r.Body).Decode(&answer); err != nil {
-		return 0, false // the same
+		return nil, false
 	}
-	if answer.Status != "success" || len(answer.Data.Result) > 1 {
-		p.t.Fatalf("%s: %s %s, %d series", expression, answer.Status, answer.Error, len(answer.Data.Result))
+	if answer.Status != "success" {
+		p.t.Fatalf("%s: %s %s", expression, answer.Status, answer.Error)
 	}
-	if len(answer.Data.Result) == 0 {
+	var values []any
+	for _, one := range answer.Data.Result {
+		values = append(values, one.Value[1])
+	}
+	return values, true
+}
+
+// query is the value of an expression with one series; false: it has none now.
+func (p *scraper) query(expression string) (float64, bool) {
+	p.t.Helper()
+	values, _ := p.series(expression)
+	if len(values) > 1 {
+		p.t.Fatalf("%s: %d series", expression, len(values))
+	}
+	if len(values) == 0 {
 		return 0, false
 	}
-	v, err := strconv.ParseFloat(answer.Data.Result[0].Value[1].(string), 64)
+	v, err := strconv.ParseFloat(values[0].(string), 64)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -146,6 +163,54 @@ func TestPrometheusReadsBothHistograms(t *testing.T) {
 	}
 }
 
+// printed is what `acceptwatch manifest` prints.
+func printed(t *testing.T, kind string) []byte {
+	t.Helper()
+	out, err := self("manifest", kind).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Every query of the dashboard has an answer, when there is an incident.
+func TestPrometheusAnswersTheDashboard(t *testing.T) {
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(printed(t, "grafana"), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	k := incidentKernel()
+	k.waits.Add(time.Second)
+	k.losses = []listener.Loss{{What: "ring_full", Text: "event[|s] found the buffer full", Count: 3}}
+	k.failed = []listener.AcceptError{{Key: k.counts.Key, ListenerID: k.counts.ID, PID: 123, Errno: uint16(syscall.EMFILE), Count: 2, Last: k.now}}
+	s := serve(t, opens(k), k)
+	p := startPrometheus(t, strings.TrimPrefix(s.url, "http://"), "--enable-feature=native-histograms")
+	asked := 0
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			asked++
+			expression := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*", "$listener", ".*").Replace(target.Expr)
+			for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+				if values, _ := p.series(expression); len(values) > 0 {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Errorf("%s: no answer to %s", panel.Title, expression)
+					break
+				}
+			}
+		}
+	}
+	if asked < 20 {
+		t.Errorf("%d queries", asked)
+	}
+}
+
 // A real one scrapes the program on this host, in the mode that most hosts allow.
 func TestPrometheusScrapesThisHost(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -187,6 +252,7 @@ func TestPrometheusScrapesThisHost(t *testing.T) {
 	oldest := fmt.Sprintf("acceptwatch_accept_queue_oldest_seconds{port=%q}", port)
 	age := p.await(oldest, func(v float64) bool { return v > 0 })
 	p.await(oldest, func(v float64) bool { return v > age })
+	p.await(fmt.Sprintf("ALERTS{alertname='AcceptQueueStalled', alertstate='firing', port=%q}", port), equals(1))
 	for _, name := range []string{"accept_wait_seconds_count", "accepted_total", "overflow_total"} {
 		if v, ok := p.query(fmt.Sprintf("acceptwatch_%s{port=%q}", name, port)); ok {
 			t.Errorf("%s is %v in a mode that does not know it", name, v)
