@@ -15,10 +15,13 @@ type Costs struct {
 	Kernel      string `json:"kernel"`      // uname -r
 	Packages    string `json:"packages"`    // of Debian: whose programs were measured
 	Connections int    `json:"connections"` // per figure
-	// Nothing is a connection with nothing attached: the median, and the mean.
-	Nothing     int64  `json:"nothing"`
-	NothingMean int64  `json:"nothing_mean"`
-	Rows        []Cost `json:"rows"`
+	// Nothing is a connection with nothing attached: the lesser median, and the lesser
+	// mean, of a measurement before everything else and one after it, and by how much
+	// those medians differ.
+	Nothing        int64  `json:"nothing"`
+	NothingMean    int64  `json:"nothing_mean"`
+	NothingDiffers int64  `json:"nothing_differs"`
+	Rows           []Cost `json:"rows"`
 }
 
 // Cost is what one tracer adds to a connection.
@@ -46,6 +49,17 @@ type Cost struct {
 	Reported        int `json:"reported"`
 	ReportedRunning int `json:"reported_running"`
 	MadeRunning     int `json:"made_running"`
+}
+
+// Subtract turns the totals of a connection into what the tracer adds.
+func (c *Cost) Subtract(median, mean int64) {
+	switch {
+	case c.NotMeasured != "":
+	case c.InKernel:
+		c.Kernel, c.Whole = c.Kernel-median, 0
+	default:
+		c.Kernel, c.Whole = c.Kernel-median, c.Whole-mean
+	}
 }
 
 // Rates is what tracers cost in time: connections a second without over with

@@ -12,7 +12,7 @@ import (
 
 func example() *All {
 	costs := func(kernel string, more int64) Costs {
-		return Costs{Kernel: kernel, Packages: "tool 1.0-1", Connections: 1500, Nothing: 70000 + more, NothingMean: 73000 + more, Rows: []Cost{
+		return Costs{Kernel: kernel, Packages: "tool 1.0-1", Connections: 1500, Nothing: 70000 + more, NothingMean: 73000 + more, NothingDiffers: 58, Rows: []Cost{
 			{Name: "ours, counting", Command: "ours --count", Kernel: 1000 + more, Whole: 2000 + more, Process: 1000, Reported: 1500, ReportedRunning: 4500, MadeRunning: 4500},
 			{Name: "ours, other port", Command: "ours --port 1", Kernel: 500 + more, Whole: 700 + more, MadeRunning: 4500},
 			{Name: "theirs, in the kernel", Against: "ours, counting", Kernel: 2500 + more, InKernel: true, Reported: 1500, ReportedRunning: 4500, MadeRunning: 4500},
@@ -40,6 +40,21 @@ func TestOutputs(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden.Compare(t, name, b.Bytes())
+	}
+}
+
+func TestSubtract(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		total, want Cost
+	}{
+		{"with a process", Cost{Kernel: 75000, Whole: 90000, Process: 9000}, Cost{Kernel: 5000, Whole: 15000, Process: 9000}},
+		{"without one", Cost{Kernel: 75000, Whole: 90000, InKernel: true}, Cost{Kernel: 5000, InKernel: true}},
+		{"not measured", Cost{NotMeasured: "gone"}, Cost{NotMeasured: "gone"}},
+	} {
+		if c.total.Subtract(70000, 75000); c.total != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, c.total, c.want)
+		}
 	}
 }
 
