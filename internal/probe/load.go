@@ -210,7 +210,7 @@ func attach(p *Plan, l *loaded, fault func(*hook) error) ([]attached, error) {
 		case h.replaceable:
 			return nil, errors.Join(&refusedError{h.symbol, err}, detach(links))
 		case h.optional:
-			p.Limits = append(p.Limits, fmt.Sprintf("%s cannot be attached (%v): %s", h.symbol, err, missingHook(h.role)))
+			p.Limits = append(p.Limits, fmt.Sprintf("%s cannot be attached (%v): %s", h.symbol, err, p.without(h.role)))
 		default:
 			return nil, errors.Join(fmt.Errorf("attach to %s: %w", h.symbol, err), detach(links))
 		}

@@ -102,8 +102,11 @@ type Plan struct {
 	Mode   Mode
 	Why    string   // why this mode and no better one, in words
 	Limits []string // what this mode cannot see, a sentence each
-	hooks  []hook
-	walk   string // program of the socket iterator; empty: none works
+	// Missing are functions that this kernel does not have, and no other hook
+	// sees what they would.
+	Missing []preflight.Missing
+	hooks   []hook
+	walk    string // program of the socket iterator; empty: none works
 	// probeRead says that programs may use bpf_probe_read_kernel.
 	probeRead bool
 	// single says that the kernel refused the programs together: those that
@@ -343,12 +346,22 @@ func (p *Plan) add(f *preflight.Features, h hook) {
 		p.hooks = append(p.hooks, h)
 		return
 	}
-	limit := fmt.Sprintf("this kernel has no %s: %s", h.symbol, missingHook(h.role))
-	switch {
-	case h.role == RoleEnqueue && p.has(h.role): // the other carrier
-	case !slices.Contains(p.Limits, limit):
-		p.Limits = append(p.Limits, limit)
+	if h.role == RoleEnqueue && p.has(h.role) { // the other carrier
+		return
 	}
+	missing := preflight.Missing{Function: h.symbol, Consequence: p.without(h.role), Vital: h.role == RoleEnqueue}
+	if !slices.Contains(p.Missing, missing) {
+		p.Missing = append(p.Missing, missing)
+		p.Limits = append(p.Limits, fmt.Sprintf("this kernel has no %s: %s", missing.Function, missing.Consequence))
+	}
+}
+
+// without says what this plan does not see without a hook of the role.
+func (p *Plan) without(role Role) string {
+	if role == RoleGraft && p.watches(inetAccept) {
+		return "a connection whose accept the kernel skipped is not reported"
+	}
+	return missingHook(role)
 }
 
 func (p *Plan) has(role Role) bool {

@@ -122,6 +122,31 @@ func TestMakePlan(t *testing.T) {
 	}
 }
 
+// What a kernel lacks is said only where the plan would hook it.
+func TestMissingFunctions(t *testing.T) {
+	none := func(*preflight.Features) {}
+	cases := map[string]struct {
+		kernel  *preflight.Features
+		without string
+		want    []preflight.Missing
+	}{
+		"nothing":            {kernel: kernelWith(4, none)},
+		"carrier":            {kernelWith(4, none), hashdance, []preflight.Missing{{Function: hashdance, Consequence: missingHook(RoleEnqueue), Vital: true}}},
+		"carrier not needed": {kernel: castingKernel(none), without: hashdance},
+		"state not needed":   {kernel: castingKernel(none), without: setState},
+		"graft":              {kernelWith(4, none), "security_sock_graft", []preflight.Missing{{Function: "security_sock_graft", Consequence: missingHook(RoleGraft)}}},
+		"graft, accept by its entry": {castingKernel(none), "security_sock_graft",
+			[]preflight.Missing{{Function: "security_sock_graft", Consequence: "a connection whose accept the kernel skipped is not reported"}}},
+	}
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
+		c := cases[name]
+		p := must(MakePlan(c.kernel.Without(c.without), Fentry))(t)
+		if !slices.Equal(p.Missing, c.want) || len(p.Limits) != len(c.want) {
+			t.Errorf("%s: missing %+v, want %+v; limits %q", name, p.Missing, c.want, p.Limits)
+		}
+	}
+}
+
 // Every program and kernel function of a plan exists where it says.
 func TestPlansNameProgramsOfTheirObject(t *testing.T) {
 	f, casting := kernelWith(2, func(*preflight.Features) {}), castingKernel(func(*preflight.Features) {})

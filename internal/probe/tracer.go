@@ -119,6 +119,9 @@ func (t *Tracer) Why() string { return t.plan.Why }
 // Limits says what cannot be seen, a sentence each.
 func (t *Tracer) Limits() []string { return t.plan.Limits }
 
+// Missing are functions that the mode would hook and this kernel does not have.
+func (t *Tracer) Missing() []preflight.Missing { return t.plan.Missing }
+
 // Canary is what the connection that proves the hooks showed.
 func (t *Tracer) Canary() Canary { return t.canary }
 
