@@ -131,7 +131,7 @@ func planned(f *preflight.Features) preflight.Plan {
 	if err != nil {
 		return preflight.WithoutEBPF("see what fails above")
 	}
-	return preflight.Plan{Mode: string(p.Mode), Why: whyAfterFindings(p.Mode, p.Why), Limits: p.Limits}
+	return preflight.Plan{Mode: string(p.Mode), Why: whyAfterFindings(p.Mode, p.Why), Limits: p.Limits, Missing: p.Missing}
 }
 
 // whyAfterFindings is short where the findings have said it: the probe's own
@@ -151,7 +151,7 @@ func attachOnce(context.Context) (attachment, error) {
 	}
 	canary := tracer.Canary()
 	seen := attachment{
-		plan: preflight.Plan{Mode: tracer.Mode(), Limits: tracer.Limits(),
+		plan: preflight.Plan{Mode: tracer.Mode(), Limits: tracer.Limits(), Missing: tracer.Missing(),
 			Why: whyAfterFindings(canary.Mode, tracer.Why())},
 		canary:    preflight.Canary{Mode: string(canary.Mode)},
 		canaryErr: canary.Err,

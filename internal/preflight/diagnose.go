@@ -187,31 +187,16 @@ func lockdownFinding(f *Features) []Finding {
 	return []Finding{found}
 }
 
-// functionFindings are about kernel functions that are missing, and only in
-// the mode that would hook them.
+// functionFindings are about kernel functions that the mode would hook.
 func functionFindings(h Host) []Finding {
-	if h.Plan.Mode != ModeFentry && h.Plan.Mode != ModeKprobe {
-		return nil
-	}
 	var out []Finding
-	for _, need := range []struct {
-		name   string
-		status Status
-		effect string
-	}{
-		{"inet_csk_accept", Fail, "accepts are not seen"},
-		{"inet_csk_complete_hashdance", Fail, "entries into a queue are not counted"},
-		{"tcp_set_state", Fail, "connections that die in a queue are not seen"},
-		{"inet_child_forget", Warn, "connections purged with their listener are not counted"},
-		{"__sys_accept4", Warn, "accept errors such as EMFILE are not seen"},
-		{"tcp_conn_request", Warn, "connections refused at their SYN by a full queue are not counted"},
-		{"tcp_v4_syn_recv_sock", Warn, "connections refused at the last ACK by a full queue are not counted"},
-		{"security_sock_graft", Warn, "an accept that was blocking before the tracer came is not seen (CONFIG_SECURITY_NETWORK)"},
-	} {
-		if !h.Features.Functions[need.name].InBTF {
-			out = append(out, Finding{ID: "function_" + need.name, Status: need.status,
-				What: "this kernel has no " + need.name, Consequence: need.effect})
+	for _, missing := range h.Plan.Missing {
+		found := Finding{ID: "function_" + missing.Function, Status: Warn,
+			What: "this kernel has no " + missing.Function, Consequence: missing.Consequence}
+		if missing.Vital {
+			found.Status = Fail
 		}
+		out = append(out, found)
 	}
 	return out
 }

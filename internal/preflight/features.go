@@ -8,7 +8,11 @@
 // What follows from the answers is pure (Diagnose) and needs no kernel.
 package preflight
 
-import "acceptwatch/internal/capability"
+import (
+	"maps"
+
+	"acceptwatch/internal/capability"
+)
 
 // Answer is what a trial found out. Its zero value is Unknown.
 type Answer uint8
@@ -81,6 +85,16 @@ func (f *Features) AtLeast(major, minor int) bool {
 	return f.Major > major || f.Major == major && f.Minor >= minor
 }
 
+// Without returns a copy that does not know the kernel functions.
+func (f *Features) Without(functions ...string) *Features {
+	less := *f
+	less.Functions = maps.Clone(f.Functions)
+	for _, name := range functions {
+		delete(less.Functions, name)
+	}
+	return &less
+}
+
 // Function is what the BTF says about a kernel function.
 type Function struct {
 	InBTF  bool // the kernel has it, out of line somewhere; not that it is called
@@ -103,7 +117,7 @@ func FunctionNames() []string {
 		"reuseport_migrate_sock", // 5.14
 		"tcp_set_state",
 		"tcp_fin",
-		"tcp_done_with_error", // 6.10, and the stable kernels since
+		"tcp_done_with_error", // 6.11, and stable kernels since 5.15
 		"tcp_conn_request",
 		"tcp_v4_syn_recv_sock",
 		"tcp_v6_syn_recv_sock",

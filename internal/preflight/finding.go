@@ -32,6 +32,15 @@ type Plan struct {
 	Mode   string
 	Why    string   // a phrase: "BTF trampolines work here"
 	Limits []string // what it cannot see, a sentence each
+	// Missing are the functions that it would hook and this kernel does not have.
+	Missing []Missing
+}
+
+// Missing is a kernel function that is not there, and nothing in its place.
+type Missing struct {
+	Function    string
+	Consequence string // a phrase
+	Vital       bool   // what enters queues is not counted
 }
 
 // Canary is what one loopback connection made the hooks of the attached mode

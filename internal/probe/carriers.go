@@ -8,13 +8,14 @@ import (
 
 // Several kernel functions see the same thing happen. An entry is cheaper to watch
 // than a return by a third, and a function that is seldom called by all of its
-// cost, so each plan takes the cheapest that this kernel has and that misses
-// nothing; what they cost is in the README.
+// cost, so each plan takes the cheapest that this kernel has; what they cost is in
+// the README.
 
 const (
 	rdonlyCast = "bpf_rdonly_cast"
 
 	inetAccept = "__inet_accept"
+	cskAccept  = "inet_csk_accept"
 
 	childProcess = "tcp_child_process"
 	hashdance    = "inet_csk_complete_hashdance"
@@ -22,6 +23,7 @@ const (
 
 	tcpFin     = "tcp_fin"             // to CLOSE_WAIT
 	tcpFailure = "tcp_done_with_error" // to CLOSE
+	setState   = "tcp_set_state"
 )
 
 // castable says that a typed program on the entry of the function, which has
@@ -32,28 +34,38 @@ func castable(f *preflight.Features, symbol string) bool {
 
 // addAccept adds the hook that sees connections leave the queue.
 func (p *Plan) addAccept(f *preflight.Features) error {
-	if castable(f, inetAccept) {
-		p.add(f, hook{way: onTyped(tracingProgInetAcceptEntry), symbol: inetAccept, role: RoleAccept})
+	exit, err := acceptExit(f)
+	switch {
+	case castable(f, inetAccept):
+		p.add(f, hook{way: onTyped(tracingProgInetAcceptEntry), symbol: inetAccept, role: RoleAccept, replaceable: err == nil})
 		return nil
+	case err != nil:
+		return err
 	}
-	program := ""
-	switch n := f.Functions["inet_csk_accept"].Params; n {
-	case 2:
-		program = tracingProgAcceptExitTwoArgs
-	case 4:
-		program = tracingProgAcceptExitFourArgs
-	default:
-		return fmt.Errorf("inet_csk_accept has %d parameters, which this version does not know", n)
-	}
-	p.add(f, hook{way: onTyped(program), symbol: "inet_csk_accept", role: RoleAccept})
+	p.add(f, hook{way: onTyped(exit), symbol: cskAccept, role: RoleAccept})
 	return nil
+}
+
+// acceptExit is the program that fits inet_csk_accept.
+func acceptExit(f *preflight.Features) (string, error) {
+	if err := present(f, cskAccept); err != nil {
+		return "", err
+	}
+	switch n := f.Functions[cskAccept].Params; n {
+	case 2:
+		return tracingProgAcceptExitTwoArgs, nil
+	case 4:
+		return tracingProgAcceptExitFourArgs, nil
+	default:
+		return "", fmt.Errorf("%s has %d parameters, which this version does not know", cskAccept, n)
+	}
 }
 
 // enqueueHooks see connections enter the queue.
 func enqueueHooks(f *preflight.Features) []hook {
 	if castable(f, childProcess) {
 		return []hook{
-			{way: onTyped(tracingProgChildEntry), symbol: childProcess, role: RoleEnqueue},
+			{way: onTyped(tracingProgChildEntry), symbol: childProcess, role: RoleEnqueue, replaceable: f.Functions[hashdance].InBTF},
 			{way: onTyped(tracingProgFastOpenExit), symbol: queueAdd, role: RoleEnqueue},
 		}
 	}
@@ -64,12 +76,18 @@ func enqueueHooks(f *preflight.Features) []hook {
 }
 
 // addState adds the hooks that see connections die: those that run only then,
-// or, on kernels that lack one of them, the one that every change of state passes.
-func (p *Plan) addState(f *preflight.Features, every, fin, failure way) {
-	if !f.Functions[tcpFin].InBTF || !f.Functions[tcpFailure].InBTF {
-		p.add(f, hook{way: every, symbol: "tcp_set_state", role: RoleState})
-		return
+// or, on kernels where they are not enough, the one that every change of state
+// passes. Stable kernels since 5.15 have tcp_done_with_error, but tcp_abort, which
+// is ss -K and bpf_sock_destroy, does without it there.
+func (p *Plan) addState(f *preflight.Features, every, fin, failure way) error {
+	old := present(f, setState)
+	if !f.AtLeast(6, 11) || present(f, tcpFin, tcpFailure) != nil {
+		if old == nil {
+			p.add(f, hook{way: every, symbol: setState, role: RoleState})
+		}
+		return old
 	}
-	p.add(f, hook{way: fin, symbol: tcpFin, role: RoleState})
-	p.add(f, hook{way: failure, symbol: tcpFailure, role: RoleState})
+	p.add(f, hook{way: fin, symbol: tcpFin, role: RoleState, replaceable: old == nil})
+	p.add(f, hook{way: failure, symbol: tcpFailure, role: RoleState, replaceable: old == nil})
+	return nil
 }

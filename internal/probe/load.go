@@ -194,24 +194,40 @@ type attached struct {
 
 // attach puts the plan's programs in place, in order, but for those that wait
 // for an MPTCP listener. What could not be attached although it is optional
-// goes into the plan's limits.
-func attach(p *Plan, l *loaded) ([]attached, error) {
+// goes into the plan's limits; where an older carrier can stand in, the error is
+// a refusedError.
+func attach(p *Plan, l *loaded, fault func(*hook) error) ([]attached, error) {
 	var links []attached
 	for _, h := range p.hooks {
 		if h.forMPTCP {
 			continue
 		}
-		a, err := l.attach(p, h)
+		a, err := l.attachUnless(fault, p, h)
 		switch {
 		case err == nil:
 			links = append(links, a)
+		case errors.Is(err, errNeverCalled):
+		case h.replaceable:
+			return nil, errors.Join(&refusedError{h.symbol, err}, detach(links))
 		case h.optional:
-			p.Limits = append(p.Limits, fmt.Sprintf("%s cannot be attached (%v): %s", h.symbol, err, missingHook(h.role)))
+			p.Limits = append(p.Limits, fmt.Sprintf("%s cannot be attached (%v): %s", h.symbol, err, p.without(h.role)))
 		default:
 			return nil, errors.Join(fmt.Errorf("attach to %s: %w", h.symbol, err), detach(links))
 		}
 	}
 	return links, nil
+}
+
+// errNeverCalled stands for a function that takes a program and never calls it.
+var errNeverCalled = errors.New("left out, as if it were never called")
+
+func (l *loaded) attachUnless(fault func(*hook) error, p *Plan, h hook) (attached, error) {
+	if fault != nil {
+		if err := fault(&h); err != nil {
+			return attached{}, err
+		}
+	}
+	return l.attach(p, h)
 }
 
 // attach puts one hook in place, by the first way that works; the error is that

@@ -16,7 +16,7 @@ func TestOptionalProgramsLoadOneByOne(t *testing.T) {
 		p.single = true
 		l := must(load(p, &Options{}, chooseSizes(&Options{}, 0, os.Getpagesize())))(t)
 		defer l.Close()
-		links := must(attach(p, l))(t)
+		links := must(attach(p, l, nil))(t)
 		defer func() { check(t, detach(links)) }()
 		attached := map[string]bool{}
 		for _, a := range links {

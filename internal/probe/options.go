@@ -40,9 +40,9 @@ type Options struct {
 	// addresses is how many local addresses get counts of their own; 0: by how
 	// many listeners there are. Tests make it small.
 	addresses int
-	// skip leaves hooks out. Tests use it to show what happens when one is
-	// never called, or its runs are lost.
-	skip func(*hook) bool
+	// fault says what befalls a hook instead of being attached: errNeverCalled
+	// or, as if by the kernel, a refusal; nil: nothing. Tests use it.
+	fault func(*hook) error
 }
 
 const (

@@ -56,6 +56,9 @@ type hook struct {
 	// optional hooks may fail to attach; the plan's limits then say what is
 	// missing.
 	optional bool
+	// replaceable hooks have an older carrier, which Open takes when the kernel
+	// refuses them or never calls them.
+	replaceable bool
 	// others are tried in turn when the first way does not load or attach.
 	others []way
 	// forMPTCP hooks cost other connections something: they are attached
@@ -66,7 +69,7 @@ type hook struct {
 // apart says that the hook's programs are loaded one by one: the kernel may
 // refuse one, or it is of the other object than the mode's.
 func (p *Plan) apart(h *hook) bool {
-	return h.object != p.Mode.object() || len(h.others) > 0 || p.single && h.optional
+	return h.object != p.Mode.object() || len(h.others) > 0 || p.single && (h.optional || h.replaceable)
 }
 
 // object is where most programs of the mode are.
@@ -99,12 +102,15 @@ type Plan struct {
 	Mode   Mode
 	Why    string   // why this mode and no better one, in words
 	Limits []string // what this mode cannot see, a sentence each
-	hooks  []hook
-	walk   string // program of the socket iterator; empty: none works
+	// Missing are functions that this kernel does not have, and no other hook
+	// sees what they would.
+	Missing []preflight.Missing
+	hooks   []hook
+	walk    string // program of the socket iterator; empty: none works
 	// probeRead says that programs may use bpf_probe_read_kernel.
 	probeRead bool
 	// single says that the kernel refused the programs together: those that
-	// are optional are loaded one by one.
+	// it can do without are loaded one by one.
 	single bool
 }
 
@@ -214,14 +220,13 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 	if err := working("BTF type information", f.BTF, "ring buffers", f.RingBuf, "BTF trampolines", f.Fentry); err != nil {
 		return nil, err
 	}
-	if err := present(f, "inet_csk_accept", "tcp_set_state"); err != nil {
-		return nil, err
-	}
 	p := &Plan{Mode: Fentry, Why: "BTF trampolines work here: everything is exact"}
 	if err := p.addAccept(f); err != nil {
 		return nil, err
 	}
-	p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry))
+	if err := p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry)); err != nil {
+		return nil, err
+	}
 	for _, h := range append(enqueueHooks(f), []hook{
 		{way: onTyped(tracingProgForgetEntry), symbol: "inet_child_forget", role: RolePurge},
 		{way: onTyped(tracingProgListenStopExit), symbol: "inet_csk_listen_stop", role: RoleClose},
@@ -254,7 +259,7 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 	}
 	// An exit probe on the blocking inet_csk_accept loses calls when many
 	// threads block in it, so the return is seen at security_sock_graft.
-	if err := present(f, "inet_csk_accept", "tcp_set_state", "security_sock_graft"); err != nil {
+	if err := present(f, "inet_csk_accept", "security_sock_graft"); err != nil {
 		return nil, err
 	}
 	p := &Plan{Mode: Kprobe}
@@ -262,7 +267,9 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 	exit := func(program string) way { return way{probing, program, kretprobe} }
 	p.add(f, hook{way: entry(probingProgAcceptKprobe), symbol: "inet_csk_accept", role: RoleAccept})
 	p.add(f, hook{way: entry(probingProgGraftKprobe), symbol: "security_sock_graft", role: RoleAccept})
-	p.addState(f, entry(probingProgStateKprobe), entry(probingProgFinKprobe), entry(probingProgFailureKprobe))
+	if err := p.addState(f, entry(probingProgStateKprobe), entry(probingProgFinKprobe), entry(probingProgFailureKprobe)); err != nil {
+		return nil, err
+	}
 	for _, h := range []hook{
 		{way: entry(probingProgHashdanceKprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
 		{way: exit(probingProgHashdanceKretprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
@@ -339,12 +346,22 @@ func (p *Plan) add(f *preflight.Features, h hook) {
 		p.hooks = append(p.hooks, h)
 		return
 	}
-	limit := fmt.Sprintf("this kernel has no %s: %s", h.symbol, missingHook(h.role))
-	switch {
-	case h.role == RoleEnqueue && p.has(h.role): // the other carrier
-	case !slices.Contains(p.Limits, limit):
-		p.Limits = append(p.Limits, limit)
+	if h.role == RoleEnqueue && p.has(h.role) { // the other carrier
+		return
 	}
+	missing := preflight.Missing{Function: h.symbol, Consequence: p.without(h.role), Vital: h.role == RoleEnqueue}
+	if !slices.Contains(p.Missing, missing) {
+		p.Missing = append(p.Missing, missing)
+		p.Limits = append(p.Limits, fmt.Sprintf("this kernel has no %s: %s", missing.Function, missing.Consequence))
+	}
+}
+
+// without says what this plan does not see without a hook of the role.
+func (p *Plan) without(role Role) string {
+	if role == RoleGraft && p.watches(inetAccept) {
+		return "a connection whose accept the kernel skipped is not reported"
+	}
+	return missingHook(role)
 }
 
 func (p *Plan) has(role Role) bool {

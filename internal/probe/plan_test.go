@@ -15,7 +15,7 @@ func kernelWith(acceptParams int, change func(*preflight.Features)) *preflight.F
 	yes := preflight.Trial{Answer: preflight.Yes}
 	f := &preflight.Features{
 		BTF: yes, Fentry: yes, Kprobe: yes, TpBTF: yes, IterTCP: yes, RingBuf: yes, ProbeRead: yes, Loop: yes,
-		Functions: map[string]preflight.Function{},
+		Functions: map[string]preflight.Function{}, Major: 6, Minor: 12,
 	}
 	for _, name := range append(preflight.FunctionNames(), "inet_sock_set_state") {
 		f.Functions[name] = preflight.Function{InBTF: true, Params: 2}
@@ -82,9 +82,17 @@ func TestMakePlan(t *testing.T) {
 		"no cast for it":               {kernel: castingKernel(func(f *preflight.Features) { delete(f.Functions, "bpf_rdonly_cast") }), mode: Fentry, program: tracingProgAcceptExitTwoArgs},
 		"enqueue by its entry":         {kernel: castingKernel(func(*preflight.Features) {}), mode: Fentry, program: tracingProgChildEntry},
 		"Fast Open apart":              {kernel: castingKernel(func(*preflight.Features) {}), mode: Fentry, program: tracingProgFastOpenExit},
-		"deaths where they are":        {kernel: kernelWith(4, func(*preflight.Features) {}), mode: Fentry, program: tracingProgFailureEntry},
+		"deaths where they are":        {kernel: kernelWith(2, func(f *preflight.Features) { f.Minor = 11 }), mode: Fentry, program: tracingProgFailureEntry},
+		"not where all deaths are":     {kernel: kernelWith(4, func(f *preflight.Features) { f.Minor = 6 }), mode: Fentry, program: tracingProgStateEntry},
+		"the same, kprobes":            {kernel: kernelWith(4, func(f *preflight.Features) { f.Minor = 1 }), force: Kprobe, mode: Kprobe, program: probingProgStateKprobe},
+		"deaths, without the older":    {kernel: kernelWith(2, func(f *preflight.Features) { delete(f.Functions, setState) }), mode: Fentry, program: tracingProgFinEntry},
+		"accepts, without the older":   {kernel: castingKernel(func(f *preflight.Features) { delete(f.Functions, cskAccept) }), mode: Fentry, program: tracingProgInetAcceptEntry},
 		"no place for deaths":          {kernel: kernelWith(4, func(f *preflight.Features) { delete(f.Functions, tcpFailure) }), mode: Fentry, program: tracingProgStateEntry},
 		"no place for deaths, kprobes": {kernel: kernelWith(4, func(f *preflight.Features) { delete(f.Functions, tcpFin) }), force: Kprobe, mode: Kprobe, program: probingProgStateKprobe},
+		"no deaths": {kernel: kernelWith(4, func(f *preflight.Features) {
+			delete(f.Functions, tcpFin)
+			delete(f.Functions, setState)
+		}), force: Fentry, err: "no function tcp_set_state"},
 		"no graft, no kprobe mode": {kernel: kernelWith(2, func(f *preflight.Features) { delete(f.Functions, "security_sock_graft") }), force: Kprobe,
 			err: "no function security_sock_graft"},
 	}
@@ -111,6 +119,31 @@ func TestMakePlan(t *testing.T) {
 				t.Errorf("no limit with %q in %q", c.limit, p.Limits)
 			}
 		})
+	}
+}
+
+// What a kernel lacks is said only where the plan would hook it.
+func TestMissingFunctions(t *testing.T) {
+	none := func(*preflight.Features) {}
+	cases := map[string]struct {
+		kernel  *preflight.Features
+		without string
+		want    []preflight.Missing
+	}{
+		"nothing":            {kernel: kernelWith(4, none)},
+		"carrier":            {kernelWith(4, none), hashdance, []preflight.Missing{{Function: hashdance, Consequence: missingHook(RoleEnqueue), Vital: true}}},
+		"carrier not needed": {kernel: castingKernel(none), without: hashdance},
+		"state not needed":   {kernel: castingKernel(none), without: setState},
+		"graft":              {kernelWith(4, none), "security_sock_graft", []preflight.Missing{{Function: "security_sock_graft", Consequence: missingHook(RoleGraft)}}},
+		"graft, accept by its entry": {castingKernel(none), "security_sock_graft",
+			[]preflight.Missing{{Function: "security_sock_graft", Consequence: "a connection whose accept the kernel skipped is not reported"}}},
+	}
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
+		c := cases[name]
+		p := must(MakePlan(c.kernel.Without(c.without), Fentry))(t)
+		if !slices.Equal(p.Missing, c.want) || len(p.Limits) != len(c.want) {
+			t.Errorf("%s: missing %+v, want %+v; limits %q", name, p.Missing, c.want, p.Limits)
+		}
 	}
 }
 

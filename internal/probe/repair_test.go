@@ -15,7 +15,7 @@ import (
 func TestDeathsWhoseEventsWereSkippedAreFound(t *testing.T) {
 	everyMode(t, func(t *testing.T, m Mode) {
 		s := listen(t, "127.0.0.1:0", 16)
-		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port()), skip: func(h *hook) bool { return h.role == RoleState }})
+		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port()), fault: neverCalled(func(h *hook) bool { return h.role == RoleState })})
 		table := listener.New(listener.Options{StallAfter: time.Hour, Start: monotonic()})
 		deaths := map[netip.AddrPort]event.Event{}
 		take := func() {

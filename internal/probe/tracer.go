@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -60,19 +59,7 @@ type Tracer struct {
 // Open attaches in the best mode that works, or in the forced one. The error
 // wraps ErrUnsupported when no mode works here.
 func Open(o Options) (*Tracer, error) {
-	features := preflight.Detect()
-	t, err := openWith(features, &o)
-	if err == nil || !castable(features, inetAccept) {
-		return t, err
-	}
-	// The older programs ask less of the kernel.
-	delete(features.Functions, rdonlyCast)
-	older, again := openWith(features, &o)
-	if again != nil {
-		return nil, err
-	}
-	older.plan.Limits = append(older.plan.Limits, fmt.Sprintf("this kernel refuses the cheapest programs, older ones take their place: %v", err))
-	return older, nil
+	return openBest(preflight.Detect(), &o)
 }
 
 func openWith(features *preflight.Features, o *Options) (*Tracer, error) {
@@ -81,9 +68,6 @@ func openWith(features *preflight.Features, o *Options) (*Tracer, error) {
 		return nil, err
 	}
 	plan.Limits = append(plan.Limits, unseenWithout(capability.Effective())...)
-	if o.skip != nil {
-		plan.hooks = slices.DeleteFunc(plan.hooks, func(h hook) bool { return o.skip(&h) })
-	}
 	if o.Filter.Cgroup != 0 && !plan.probeRead {
 		return nil, fmt.Errorf("filter by cgroup: it needs bpf_probe_read_kernel, which this host refuses (lockdown=confidentiality); choose listeners by --port, --pid or --comm: %w", ErrUnsupported)
 	}
@@ -95,7 +79,7 @@ func openWith(features *preflight.Features, o *Options) (*Tracer, error) {
 	if o.Frugal && plan.Mode == Restricted {
 		plan.Limits = append(plan.Limits, fmt.Sprintf("with thousands of listeners waits are sampled more rarely, up to every %s, to take 1/%d of a CPU at most", rarest, frugalShare))
 	}
-	if err := t.start(); err != nil {
+	if err := t.start(o.fault); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	if t.walk != nil {
@@ -104,12 +88,12 @@ func openWith(features *preflight.Features, o *Options) (*Tracer, error) {
 	return t, nil
 }
 
-func (t *Tracer) start() error {
+func (t *Tracer) start(fault func(*hook) error) error {
 	var err error
 	if t.ring, err = ringbuf.NewReader(t.coll.Maps[tracingMapEvents]); err != nil {
 		return fmt.Errorf("open event buffer: %w", err)
 	}
-	if t.links, err = attach(t.plan, t.coll); err != nil {
+	if t.links, err = attach(t.plan, t.coll, fault); err != nil {
 		return err
 	}
 	if t.plan.walk != "" {
@@ -134,6 +118,9 @@ func (t *Tracer) Why() string { return t.plan.Why }
 
 // Limits says what cannot be seen, a sentence each.
 func (t *Tracer) Limits() []string { return t.plan.Limits }
+
+// Missing are functions that the mode would hook and this kernel does not have.
+func (t *Tracer) Missing() []preflight.Missing { return t.plan.Missing }
 
 // Canary is what the connection that proves the hooks showed.
 func (t *Tracer) Canary() Canary { return t.canary }
