@@ -107,7 +107,7 @@ func (s *setUp) put(t *testing.T, features *preflight.Features) func() {
 	} else {
 		coll = must(load(p, &s.options, chooseSizes(&s.options, 0, os.Getpagesize())))(t)
 	}
-	links := must(attach(p, coll))(t)
+	links := must(attach(p, coll, nil))(t)
 	if len(links) != len(p.hooks) {
 		t.Fatalf("%s: %v", s.name, p.Limits)
 	}
