@@ -117,7 +117,8 @@ static __always_inline void accepted_from_entry(struct listener *l, struct sock 
  * preempted inside it and another one accepts meanwhile: 1 in 500 connections
  * of a busy server under emulation on 7.3. security_sock_graft runs with
  * preemption and softirqs off (sock_graft, include/net/sock.h), so a program
- * there is never skipped, and does what the one that sees the listener left out.
+ * there is never skipped, and does what the one that sees the listener left out
+ * (of MPTCP connections in mode fentry since 6.2 only).
  * Each thread has a place to note what that one has seen; threads whose ids
  * differ by a multiple of 8192 share it. */
 #define PLACES 8192
@@ -145,22 +146,23 @@ static __always_inline void note_seen(struct sock *child)
 	seen->tid = tid;
 }
 
-/* Taken once: the next connection may be at the same place in memory, and the
- * program that notes it skipped. */
-static __always_inline bool was_seen(struct sock *child, __u32 tid)
+/* What this thread was seen to take; 0: nothing. Taken once: the next connection may
+ * be at the same place in memory, and the program that notes it skipped. */
+static __always_inline __u64 take_seen(__u32 tid)
 {
 	__u32 place = tid & (PLACES - 1);
 	struct seen *seen = bpf_map_lookup_elem(&seen_accepts, &place);
 	__u64 noted;
 
 	if (!seen || seen->tid != tid)
-		return false;
+		return 0;
 	noted = seen->child;
 	seen->child = 0;
-	return noted == (__u64)child;
+	return noted;
 }
 
-/* inet_csk_accept returned; child is NULL when it failed, EAGAIN included. */
+/* inet_csk_accept returned, where __inet_accept is not watched; child is NULL when
+ * it failed, EAGAIN included. */
 static __always_inline void handle_accept(struct sock *sk, struct sock *child)
 {
 	struct tcp_sock *tp;
@@ -208,7 +210,7 @@ static __always_inline void handle_inet_accept(struct socket *socket, struct soc
 
 /* A function of its own, so that calls that were seen do not save the registers
  * that it uses. */
-static __noinline void unseen_accept(struct sock *child, __u32 tid)
+static __noinline void unseen_accept(struct sock *child, __u32 tid, __u64 seen)
 {
 	struct listener *l = NULL;
 	__u64 *found, key = 0;
@@ -227,6 +229,16 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid)
 		accepted((struct sock *)key, child, tp, state_of(child, tp));
 		return;
 	}
+#else
+	/* accept() on an MPTCP listener: inet_csk_accept has returned the subflow.
+	 * Before 6.2 no typed pointer leads there. */
+	if (bpf_rdonly_cast) {
+		if (READ(child, sk_protocol) == IPPROTO_MPTCP)
+			child = first_subflow(child);
+		if (!child || seen == (__u64)child)
+			return;
+		child = CAST(child, struct sock);
+	}
 #endif
 	if (key)
 		l = bpf_map_lookup_elem(&listeners, &key);
@@ -241,6 +253,7 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid)
 static __always_inline void handle_graft(struct sock *child)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
+	__u64 seen;
 
 #ifdef ACCEPTWATCH_PROBING
 	/* accept() on an MPTCP listener: what was queued is the subflow. */
@@ -249,8 +262,9 @@ static __always_inline void handle_graft(struct sock *child)
 	if (!child)
 		return;
 #endif
-	if (!was_seen(child, tid))
-		unseen_accept(child, tid);
+	seen = take_seen(tid);
+	if (seen != (__u64)child)
+		unseen_accept(child, tid, seen);
 }
 
 #endif

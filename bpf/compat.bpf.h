@@ -45,7 +45,8 @@ static __always_inline struct tcp_sock *tcp_sk(void *sk)
 		return bpf_skc_to_tcp_sock(sk);
 	cast = CAST(sk, struct sock);
 	state = cast->__sk_common.skc_state;
-	/* These are less than a socket. */
+	/* These are less than a socket. Like bpf_skc_to_tcp_sock (net/core/filter.c)
+	 * this leaves out the family. */
 	if (state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT)
 		return NULL;
 	return cast->sk_protocol == IPPROTO_TCP ? CAST(sk, struct tcp_sock) : NULL;

@@ -18,9 +18,10 @@ enum event_kind {
 };
 
 enum event_flag {
-	/* ACCEPTED: the exit of inet_csk_accept was not seen, because the call
-	 * was entered before attach or the program was skipped. The depth is
-	 * not known, and the listener (if 0) by its address only. */
+	/* ACCEPTED: seen at security_sock_graft alone, because the program that
+	 * sees the listener was skipped or, where that is on the exit of
+	 * inet_csk_accept, entered before attach. The depth is not known, and
+	 * the listener (if 0) by its address only. */
 	EVENT_FLAG_EXIT_UNSEEN = 1 << 0,
 	/* LISTENER: the walk stopped before the end of this queue. */
 	EVENT_FLAG_WALK_CUT = 1 << 1,

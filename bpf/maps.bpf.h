@@ -55,7 +55,7 @@ struct address_counts {
 	__u64 close_wait;
 	__u64 reset;
 	__u64 reset_after_fin; /* of reset: had been in CLOSE_WAIT */
-	__u64 accepted;	       /* by an accept() entered before attach */
+	__u64 accepted;	       /* EVENT_FLAG_EXIT_UNSEEN, listener not known */
 	__u64 accepted_dead;
 	__u64 enqueued; /* restricted mode only */
 };

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: (MIT OR GPL-2.0) */
 /* A connection dies in the queue: its peer's FIN moves it to CLOSE_WAIT, an error
  * to CLOSE. Every change of state passes tcp_set_state, five to nine for each
- * connection of the host. But only tcp_fin moves to CLOSE_WAIT, and since 6.10
- * (commit b533fb9cf4f7, and in the stable kernels since) whatever closes a
- * connection with an error does it in tcp_done_with_error (net/ipv4/tcp_input.c):
- * the first runs once for each end that is closed by its peer, the second never in
- * a healthy life. Where one of them is missing, tcp_set_state is watched, with the
- * cheapest tests first. (A peer that breaks the rules of MPTCP has its subflow
- * closed by tcp_set_state alone, with EBADMSG, subflow_check_data_avail in
- * net/mptcp/subflow.c: accept or the next walk finds that one.) */
+ * connection of the host. But only tcp_fin moves to CLOSE_WAIT, and since 6.11
+ * (commit 5e514f1cba09 and those after it) whatever closes a TCP connection with an
+ * error does it in tcp_done_with_error (net/ipv4/tcp_input.c): the first runs once
+ * for each end that is closed by its peer, the second never in a healthy life.
+ * Stable kernels since 5.15 have the second too, but tcp_abort (ss -K,
+ * bpf_sock_destroy) did without it there for long. So before 6.11, and where
+ * one of the two is missing or never called, tcp_set_state is watched, with the
+ * cheapest tests first. (Two deaths of MPTCP close the subflow by tcp_set_state
+ * alone: with EBADMSG when the peer breaks the rules, subflow_check_data_avail in
+ * net/mptcp/subflow.c, and without an error when an MP_FASTCLOSE comes in an ACK,
+ * mptcp_check_fastclose in net/mptcp/protocol.c. Linux sends that in a RST, which
+ * is seen. Accept or the next walk finds these two.) */
 #ifndef ACCEPTWATCH_STATE_H
 #define ACCEPTWATCH_STATE_H
 

@@ -75,7 +75,7 @@ type AtAddress struct {
 	CloseWait     uint64 // reached CLOSE_WAIT before accept
 	Reset         uint64 // reached CLOSE before accept, AfterFIN included
 	ResetAfterFIN uint64 // of Reset: had been in CLOSE_WAIT
-	Accepted      uint64 // by an accept() entered before attach
+	Accepted      uint64 // whose listener was not seen: skipped, or entered before attach
 	AcceptedDead  uint64 // of Accepted: were in CLOSE_WAIT or CLOSE
 	Enqueued      uint64 // restricted mode only
 }

@@ -20,7 +20,7 @@ type addressBook struct {
 	// counts then.
 	quiet map[tracingAddress]tracingAddressCounts
 	// raced are entries that were given back just when there was a listener
-	// again: a death in between is counted nowhere.
+	// again: a death in between may be counted nowhere.
 	raced uint64
 }
 
@@ -94,11 +94,14 @@ func (c *counts) readAddresses(s *listener.Sample) error {
 	return c.giveBackAddresses(back)
 }
 
-// giveBackAddresses takes entries out of the kernel. What is counted between
-// the two calls for one is lost, which takes a listener that was not there when
-// the sample was made: any that came is told. (LookupAndDelete would be one call,
-// but is not for hash maps before Linux 5.14, and a program that has looked the
-// entry up still counts into it.)
+// giveBackAddresses takes entries out of the kernel. What is counted in the
+// microseconds between the two calls for one is lost, and a program that has looked
+// the entry up before may count into the address that is given it next. Both take
+// a connection of an address whose counts have stood still and whose port had no
+// listener when the sample was made. Listeners that came since are told; what is
+// not told are connections that are steered to another port's listener (TPROXY,
+// sk_lookup), and listeners that have no entry. (LookupAndDelete would be one call,
+// but is not for hash maps before Linux 5.14, and does not stop such programs.)
 func (c *counts) giveBackAddresses(back []tracingAddress) error {
 	b := &c.addresses
 	// A listener that found no entry may be at any of these addresses.

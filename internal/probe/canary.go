@@ -35,7 +35,7 @@ func isCanary(a netip.Addr) bool { return a == canaryAddr() }
 // Canary is what two connections through the hooks showed.
 type Canary struct {
 	Mode  Mode
-	Err   error // the connection itself failed: nothing is proven
+	Err   error // a connection itself failed: nothing is proven
 	Hooks []CanaryHook
 }
 
@@ -47,7 +47,7 @@ type CanaryHook struct {
 	Fired    uint64
 }
 
-// Silent lists the hooks that should have seen the connection and did not.
+// Silent lists the hooks that should have seen the connections and did not.
 func (c *Canary) Silent() []CanaryHook {
 	var silent []CanaryHook
 	for _, h := range c.Hooks {
@@ -58,7 +58,7 @@ func (c *Canary) Silent() []CanaryHook {
 	return silent
 }
 
-// runCanary makes the connection and reads the counts; what should have fired
+// runCanary makes the connections and reads the counts; what should have fired
 // and did not goes into the plan's limits.
 func (t *Tracer) runCanary() Canary {
 	c := Canary{Mode: t.plan.Mode}

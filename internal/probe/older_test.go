@@ -133,3 +133,42 @@ func countsWithOlder(t *testing.T, m Mode, symbol string, fault error) {
 		t.Errorf("counted %+v, %d waits", c, c.Waits.Count())
 	}
 }
+
+// security_sock_graft reports the MPTCP connections that the hook of accepts was
+// skipped for, and no other. Before 6.2 its program cannot read them.
+func TestSkippedMPTCPAccepts(t *testing.T) {
+	const n = 3
+	cases := map[string][]string{
+		"no hook skipped":     nil,
+		"older hook":          {inetAccept},
+		"all accepts skipped": {inetAccept, cskAccept},
+	}
+	everyMode(t, func(t *testing.T, m Mode) {
+		for name, skipped := range cases {
+			t.Run(name, func(t *testing.T) {
+				s := listenMultipath(t)
+				tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port()), fault: neverCalled(func(h *hook) bool {
+					return slices.Contains(skipped, h.symbol)
+				})})
+				for range n {
+					connectMultipath(t, s.addr)
+					s.accept()
+				}
+				want, repaired := n, slices.Contains(skipped, cskAccept)
+				if repaired && !preflight.Detect().Functions[rdonlyCast].InBTF {
+					want = 0
+				}
+				events := readUntil(t, tr, has(want, s.addr, event.Accepted))
+				events = only(append(events, readAll(t, tr, 2*sampleEvery)...), s.addr, event.Accepted)
+				for _, e := range events {
+					if repaired != (e.Flags&event.ExitUnseen != 0) {
+						t.Errorf("repaired %t: %s", repaired, describe([]event.Event{e}))
+					}
+				}
+				if len(events) != want {
+					t.Errorf("want %d:\n%s", want, describe(events))
+				}
+			})
+		}
+	}, Fentry)
+}

@@ -9,7 +9,7 @@ import (
 	"acceptwatch/internal/listener"
 )
 
-// The kernel may skip any run of a program on tcp_set_state. Here it skips all
+// The kernel may skip any run of a program that sees deaths. Here it skips all
 // of them: the next walk of the queues, which is every five seconds, finds the
 // dead, and accept finds those that it takes before.
 func TestDeathsWhoseEventsWereSkippedAreFound(t *testing.T) {
