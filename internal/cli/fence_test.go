@@ -29,6 +29,8 @@ func TestFenceAllowsWhatComesLater(t *testing.T) {
 		{"record into several", []string{"record", "--duration", "5s", "-w", file, "--rotate-every", "1s"}, []fence.Later{{Files: true}}},
 		{"record a command", []string{"record", "-w", file, "--", "true"}, []fence.Later{{Signal: true}}},
 		{"flight recorder", []string{"record", "--duration", "5s", "--last", "1s", "--trigger", "stall", "-w", dir}, []fence.Later{{Files: true}}},
+		{"snapshot, again and again", []string{"snapshot", "--watch", "1s", "--duration", "3s"}, []fence.Later{{}}},
+		{"snapshot", []string{"snapshot"}, nil},
 		{"a recording", []string{"trace", "-r", file}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/fence"
 )
 
 func TestMain(m *testing.M) {
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 		"acceptwatch": func() {
 			os.Exit(Run(context.Background(), os.Args[1:], stdio()))
 		},
-		// The same with a busy server that is not there.
+		// The same with a busy server that is not there, and the fence that is.
 		"acceptwatch-busy": func() {
 			k := &busyKernel{fakeKernel: newFakeKernel()}
 			k.now = began
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 			a.Stdio = stdio()
 			a.openSource = func(context.Context, sourceOptions) (source, error) { return k, nil }
 			a.env.getenv = os.Getenv
+			a.env.fence = fence.Set
 			os.Exit(runWithSignals(context.Background(), a, os.Args[1:]))
 		},
 	})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"acceptwatch/internal/fence"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/trigger"
@@ -149,7 +150,7 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 	}()
 	v := a.snapshotView(o, l.clock)
 	start := a.env.monotonic()
-	for {
+	for first := true; ; first = false {
 		began := a.env.monotonic()
 		seen, err := l.look(ctx)
 		if err != nil {
@@ -169,6 +170,9 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 		next := max(began+int64(o.watch), now+(now-began)) // looking takes no more than half of a processor
 		if o.watch == 0 || o.duration > 0 && next > start+int64(o.duration) {
 			return nil
+		}
+		if first {
+			a.giveUp(fence.Later{})
 		}
 		if !a.env.pause(ctx, time.Duration(next-now)) || readerGone(a.Out) {
 			return nil

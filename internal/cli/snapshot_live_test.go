@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -85,6 +86,46 @@ func TestSnapshotOfThisHost(t *testing.T) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitFailOn {
 		t.Errorf("%v, want exit code %d", err, exitFailOn)
+	}
+}
+
+// Behind the fence, which stands after the first look, the others see the same.
+func TestFencedSnapshotOfThisHost(t *testing.T) {
+	port, _ := queueHere(t)
+	for _, mode := range []string{"auto", modeDiag} {
+		cmd := self("snapshot", "-p", port, "--connections", "-o", "json", "--mode", mode, "--watch", "100ms", "--duration", "1s")
+		var complaints strings.Builder
+		cmd.Stderr = &complaints
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("mode %s: %v: %s", mode, err, complaints.String())
+		}
+		first := make(map[string]int) // of connections and owners, how many there are
+		looks, seen := 0, make(map[string]int)
+		for line := range strings.Lines(string(out)) {
+			var l struct {
+				Type, Mode string
+				Owners     []struct{ PID int }
+			}
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatalf("%v in %s", err, line)
+			}
+			seen[l.Type+l.Mode]++
+			seen["owner"] += len(l.Owners)
+			if l.Type != "summary" {
+				continue
+			}
+			if looks++; looks == 1 {
+				first = seen
+			}
+			if !maps.Equal(first, seen) {
+				t.Errorf("mode %s: at first %v, later %v", mode, first, seen)
+			}
+			seen = make(map[string]int)
+		}
+		if looks < 2 || first["connection"] < 2 || first["owner"] != 1 || strings.Contains(complaints.String(), "privileges") {
+			t.Errorf("mode %s: %d looks, the first %v: %s", mode, looks, first, complaints.String())
+		}
 	}
 }
 

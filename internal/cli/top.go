@@ -183,8 +183,8 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 }
 
 // onScreen runs something while its view is on the screen, with a log that is
-// shown there.
-func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run func(context.Context, *app) error) error {
+// shown there. It ends when the screen does.
+func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run func(context.Context, *app) error) (err error) {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	screen, err := openTopScreen(view, !o.trace.noColor && ui.UseColor(a.Out, a.env.getenv))
@@ -202,6 +202,7 @@ func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run fu
 		quit()
 		<-done
 		screen.Fini()
+		err = errors.Join(err, screen.failed)
 	}()
 	return run(ctx, &shown)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -182,6 +183,63 @@ func TestTopGivesTheTerminalBack(t *testing.T) {
 	screen = x.until("after 0")
 	if !strings.Contains(screen, "before") {
 		t.Errorf("after SIGTERM:\n%s", screen)
+	}
+}
+
+// Behind the fence, which forbids to open a terminal, it gives the terminal back for a
+// while and takes it over again. The second is a real one, where that is permitted.
+func TestFencedTopComesBackFromCtrlZ(t *testing.T) {
+	for _, command := range []string{"acceptwatch-busy top", "acceptwatch top --mode restricted"} {
+		t.Run(command, func(t *testing.T) {
+			if strings.HasPrefix(command, "acceptwatch ") {
+				needsRestricted(t)
+			}
+			x := openTerminal(t, 90, 24, "set -m; "+command+"; echo stopped; stty -a; read line; fg")
+			x.until("Enter open")
+			x.awaitFence()
+			x.keys("C-z")
+			screen := x.until("-echoprt") // of stty's last line
+			for _, want := range []string{"stopped", " echo ", " icanon "} {
+				if !strings.Contains(screen, want) {
+					t.Errorf("no %q after Ctrl-Z:\n%s", want, screen)
+				}
+			}
+			x.keys("Enter")
+			x.until("Enter open")
+			x.keys("s") // the first key after it is not lost
+			x.until("sort: address")
+			x.keys("q")
+			x.until("code 0")
+		})
+	}
+}
+
+// awaitFence waits until the shell's child has its filter of system calls.
+func (x *terminal) awaitFence() {
+	x.t.Helper()
+	shell := strings.TrimSpace(x.tmux("display-message", "-p", "#{pane_pid}"))
+	for end := time.Now().Add(keyPatience); ; time.Sleep(20 * time.Millisecond) {
+		child, _ := os.ReadFile("/proc/" + shell + "/task/" + shell + "/children")
+		status, _ := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/status")
+		if strings.Contains(string(status), "\nSeccomp:\t2\n") {
+			return
+		}
+		if time.Now().After(end) {
+			x.t.Fatalf("no fence around %q:\n%s", child, status)
+		}
+	}
+}
+
+// needsRestricted passes a test over where mode restricted is not permitted.
+func needsRestricted(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command("acceptwatch", "trace", "--mode", "restricted", "--duration", "1ms").CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == exitUnavailable {
+		t.Skipf("%s", out)
+	}
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 

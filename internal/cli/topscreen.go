@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/gdamore/tcell/v3"
@@ -20,16 +22,23 @@ type topScreen struct {
 	tcell.Screen
 	view   *topView
 	styles map[top.Style]tcell.Style
+	failed error // why there is no screen any more
 }
 
 // openTopScreen takes the terminal over.
 func openTopScreen(view *topView, colour bool) (*topScreen, error) {
-	screen, err := tcell.NewScreen(tcell.OptNegotiation(false)) // terminals that do not answer would delay it
+	const remedy = "use a terminal that can be addressed, or `acceptwatch trace`"
+	terminal, err := openTopTerminal()
 	if err != nil {
-		return nil, unavailable(err, "use a terminal that can be addressed, or `acceptwatch trace`")
+		return nil, unavailable(err, remedy)
 	}
-	if err := screen.Init(); err != nil {
-		return nil, unavailable(err, "use a terminal that can be addressed, or `acceptwatch trace`")
+	screen, err := tcell.NewTerminfoScreenFromTty(terminal, tcell.OptNegotiation(false)) // terminals that do not answer would delay it
+	if err == nil {
+		err = screen.Init()
+	}
+	if err != nil {
+		_ = terminal.Close() // nothing was written
+		return nil, unavailable(err, remedy)
 	}
 	s := &topScreen{Screen: screen, view: view, styles: topStyles(colour)}
 	s.resize()
@@ -54,7 +63,8 @@ func topStyles(colour bool) map[top.Style]tcell.Style {
 	return styles
 }
 
-// run draws and takes keys until ctx ends. quit is called when the user wants to.
+// run draws and takes keys until ctx ends. quit is called when the user wants to,
+// or there is no screen any more.
 func (s *topScreen) run(ctx context.Context, quit func()) {
 	// The terminal is given back whatever happens, or nobody could read what did.
 	defer func() {
@@ -102,7 +112,9 @@ func (s *topScreen) resize() {
 func (s *topScreen) key(e *tcell.EventKey, quit func()) {
 	switch e.Key() {
 	case tcell.KeyCtrlZ:
-		s.suspend()
+		if s.failed = s.suspend(); s.failed != nil {
+			quit()
+		}
 		return
 	case tcell.KeyCtrlL:
 		s.Sync()
@@ -122,12 +134,21 @@ func (s *topScreen) key(e *tcell.EventKey, quit func()) {
 }
 
 // suspend gives the terminal back until the user comes back.
-func (s *topScreen) suspend() {
-	if s.Suspend() != nil {
-		return
+func (s *topScreen) suspend() error {
+	if err := s.Suspend(); err != nil {
+		return fmt.Errorf("give the terminal back: %w", err)
 	}
-	_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
-	_ = s.Resume()
+	// To this thread, which does not go on before it has stopped.
+	runtime.LockOSThread()
+	err := unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP)
+	runtime.UnlockOSThread()
+	if err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	if err := s.Resume(); err != nil {
+		return fmt.Errorf("take the terminal over again: %w; start top again", err)
+	}
+	return nil
 }
 
 // keyName is a key as a Model takes it; empty: it has no use for it.

@@ -81,6 +81,16 @@ func child(later Later, dir string) report {
 		"set the clock":       func() error { return unix.Settimeofday(&unix.Timeval{Sec: -1}) },
 		"open by io_uring":    func() error { return errnoOf(unix.SYS_IO_URING_SETUP) },
 		"open by openat2":     func() error { return errnoOf(unix.SYS_OPENAT2) },
+
+		"take a file of another process": func() error { return takeInput(os.Getppid()) },
+		"advise another process":         func() error { return errnoOf(unix.SYS_PROCESS_MADVISE) },
+		"pick a mount":                   func() error { return errnoOf(unix.SYS_FSPICK) },
+		"configure a mount":              func() error { return errnoOf(unix.SYS_FSCONFIG) },
+		"open a tree":                    func() error { return errnoOf(unix.SYS_OPEN_TREE_ATTR) },
+		"change a mode by fchmodat2":     func() error { return errnoOf(unix.SYS_FCHMODAT2) },
+		"set an attribute":               func() error { return errnoOf(unix.SYS_SETXATTRAT) },
+		"remove an attribute":            func() error { return errnoOf(unix.SYS_REMOVEXATTRAT) },
+		"set attributes of a file":       func() error { return errnoOf(unix.SYS_FILE_SETATTR) },
 	} {
 		r.Can[name] = "yes"
 		if err := try(); err != nil {
@@ -98,6 +108,20 @@ func closed(l net.Listener) error {
 		return nil
 	}
 	return l.Close()
+}
+
+// takeInput opens the standard input of another process.
+func takeInput(pid int) error {
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(process)
+	input, err := unix.PidfdGetfd(process, 0, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(input)
 }
 
 func errnoOf(number uintptr) error {
@@ -169,7 +193,8 @@ func TestFencedProcessReadsAndWritesNothingElse(t *testing.T) {
 	always := map[string]string{
 		"write an open file": "yes", "sync an open file": "yes", "read a file": "yes", "read a link": "yes", "listen": "yes",
 		"run a program": no, "trace a process": no, "mount": no, "leave its namespace": no, "set the clock": no,
-		"open by io_uring": no,
+		"open by io_uring":               no,
+		"take a file of another process": no, "advise another process": no, "pick a mount": no, "configure a mount": no, "open a tree": no,
 	}
 	for _, c := range []struct {
 		name    string
