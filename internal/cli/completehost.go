@@ -14,6 +14,7 @@ import (
 	"acceptwatch/internal/netns"
 	"acceptwatch/internal/owner"
 	"acceptwatch/internal/sockdiag"
+	"acceptwatch/internal/ui"
 )
 
 // hostCompletion completes by what there is on this host: the listeners, who
@@ -58,12 +59,13 @@ func (h hostCompletion) listeners(ctx context.Context) []held {
 	return all
 }
 
-// offer completes by one value of each listener; an empty one is left out.
+// offer completes by one value of each listener; an empty one is left out, and one
+// that a terminal would obey: a shell shows it as it is.
 func (h hostCompletion) offer(cmd *cobra.Command, value, about func(held) string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	abouts := map[string][]string{}
 	for _, l := range h.listeners(cmd.Context()) {
-		if v := value(l); v != "" {
-			abouts[v] = append(abouts[v], about(l))
+		if v := value(l); v != "" && v == ui.Clean(v) {
+			abouts[v] = append(abouts[v], ui.Clean(about(l)))
 		}
 	}
 	var offers []cobra.Completion

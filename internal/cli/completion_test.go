@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"acceptwatch/internal/netns"
+	"acceptwatch/internal/owner"
 )
 
 // completed is what a shell is offered for the last of the words, and the
@@ -138,5 +139,29 @@ func TestNamespacesAreOfferedByNameOrNumber(t *testing.T) {
 	want := []string{"4026531833\t/proc/1/ns/net", "blue\tnet:[4026532001]", "4026532002\t/run/docker/netns/1a2b"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Any process may call itself anything, and a shell shows it as it is.
+func TestNamesThatATerminalWouldObeyAreNotOffered(t *testing.T) {
+	a := fakeApp(newFakeKernel(), new(bytes.Buffer))
+	a.env.owners = func(map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+		return map[uint32][]owner.Process{testInode: {{PID: 7, Comm: "x\x1b]0;y\a"}, {PID: 8, Comm: "a\tb"}, {PID: 9, Comm: "nginx"}}}, owner.Report{}, nil
+	}
+	cmd := new(cobra.Command)
+	cmd.SetContext(t.Context())
+	h := newHostCompletion(a)
+	for name, test := range map[string]struct {
+		complete cobra.CompletionFunc
+		want     []string
+	}{
+		"--port": {h.ports, []string{"8000\ta?b, nginx, x?]0;y?"}},
+		"--pid":  {h.processes, []string{"7\tx?]0;y? 127.0.0.1:8000", "8\ta?b 127.0.0.1:8000", "9\tnginx 127.0.0.1:8000"}},
+		"--comm": {h.names, []string{"nginx\t127.0.0.1:8000"}},
+	} {
+		offers, _ := test.complete(cmd, nil, "")
+		if diff := cmp.Diff(test.want, offers); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }

@@ -15,7 +15,7 @@ const (
 	// sampleEvery is how often counts are read.
 	sampleEvery = int64(200 * time.Millisecond)
 	// walkEvery is how often the contents of the queues are looked at, which
-	// repairs what events missed.
+	// repairs what events missed, and before it who holds the listeners.
 	walkEvery = int64(5 * time.Second)
 	// confirmEvery bounds how often they are looked at to confirm stalls.
 	confirmEvery = int64(time.Second)
@@ -47,7 +47,7 @@ type live struct {
 	brief bool
 
 	// When things were last done, in ns of CLOCK_MONOTONIC.
-	sampled, walked, measured, told int64 // told 0: is to be, again
+	sampled, walked, followed, measured, told int64 // told 0: is to be, again
 
 	doctor *diagnostician // nil: nothing is diagnosed
 	ill    uint32         // inode of the listener that is
@@ -126,6 +126,7 @@ func (l *live) run(ctx context.Context) error {
 func (l *live) begin(ctx context.Context) error {
 	l.took(l.clock.read())
 	l.follow(ctx)
+	l.followed = l.app.env.monotonic()
 	if err := l.look(false); err != nil {
 		return err
 	}
@@ -148,12 +149,16 @@ func (l *live) step(ctx context.Context, now int64) error {
 	// A recording may be cut anywhere, and is to tell of waits and of owners
 	// then too.
 	waits := (l.tape != nil || l.measures) && now-l.measured >= l.measureEvery
-	part := l.tape.part()
-	if now-l.walked >= l.walkEvery || part != l.part {
-		if part != l.part {
-			waits, l.part, l.told = true, part, 0
-		}
+	parted := l.tape.part() != l.part
+	if parted {
+		waits, l.part, l.told = true, l.tape.part(), 0
+	}
+	// Stalls are confirmed by walks, which must not put this off.
+	if now-l.followed >= l.walkEvery || parted {
 		l.follow(ctx)
+		l.followed = now
+	}
+	if now-l.walked >= l.walkEvery || parted {
 		l.walk()
 		l.walked = now
 	}
@@ -223,9 +228,11 @@ func (l *live) sample(waits bool) error {
 			return err
 		}
 		began = l.app.env.monotonic() // to read is mostly to wait
+		unconfirmed := sample
 		if sample, err = l.src.Sample(waits); err != nil {
 			return err
 		}
+		sample.Keep(unconfirmed)
 	}
 	l.update(sample, waits)
 	l.cost = l.app.env.monotonic() - began

@@ -45,6 +45,14 @@ func TestEachCommandHasAManPageWithItsFlags(t *testing.T) {
 			t.Errorf("the page of %s tells of exit code 4: %t, and it has --fail-on: %t", cmd.Name(), told, failOn)
 		}
 	}
+	if text := strings.Join(strings.Fields(page("acceptwatch-trace")), " "); !strings.Contains(text, "\\fB\\-\\-diagnose\\fR[=\\fIhow\\fR] ") || !strings.Contains(text, "(without a value: full; default: line).") {
+		t.Errorf("the page of trace does not tell what --diagnose is without a value:\n%s", text)
+	}
+	for _, name := range []string{"TERM", "LC_ALL, LC_CTYPE, LANG"} {
+		if told := "\n\\fB" + name + "\\fR\n"; !strings.Contains(page("acceptwatch-top"), told) || strings.Contains(page("acceptwatch-snapshot"), told) {
+			t.Errorf("%s is for top, and is not told there, or elsewhere too", name)
+		}
+	}
 	if files, _ := os.ReadDir(dir); len(files) != 1+len(subcommandsOf(root)) {
 		t.Errorf("%d pages", len(files))
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,13 +82,20 @@ func manFlags(cmd *cobra.Command) []manual.Item {
 		if flag.Shorthand != "" {
 			term = "-" + flag.Shorthand + ", " + term
 		}
+		item := manual.Item{Term: term, Value: value}
+		var values []string
 		if flag.NoOptDefVal != "" && flag.Value.Type() != "bool" {
-			value, usage = "[="+value+"]", fmt.Sprintf("%s (without a value: %s)", usage, flag.NoOptDefVal)
+			item.MayLack = true
+			values = append(values, "without a value: "+flag.NoOptDefVal)
 		}
 		if !slices.Contains([]string{"", "[]", "false", "0", "0s"}, flag.DefValue) && !strings.Contains(usage, "(default") {
-			usage += fmt.Sprintf(" (default: %s)", flag.DefValue)
+			values = append(values, "default: "+flag.DefValue)
 		}
-		items = append(items, manual.Item{Term: term, Value: value, Text: sentence(usage)})
+		if len(values) > 0 {
+			usage += " (" + strings.Join(values, "; ") + ")"
+		}
+		item.Text = sentence(usage)
+		items = append(items, item)
 	})
 	return items
 }
@@ -114,6 +120,8 @@ type surrounding struct {
 
 var environments = []surrounding{
 	{[]string{"no-color"}, "NO_COLOR", "Set to anything: no colours, as with --no-color. They are also left out where TERM is dumb."},
+	{[]string{"interval"}, "TERM", "The terminal's kind, which top needs: where it is dumb or empty, it refuses to begin."},
+	{[]string{"interval"}, "LC_ALL, LC_CTYPE, LANG", "The first that is set tells the terminal's character set: where it is not UTF-8, top draws its bars in ASCII."},
 	{[]string{"no-color", "since"}, "TZ", "The zone of times of day."},
 }
 

@@ -32,7 +32,7 @@ type source interface {
 	Walk() error
 
 	// Sample reads the counts; waits asks for the histograms too, which cost
-	// more.
+	// more. The last counts of a closed listener are in one sample only.
 	Sample(waits bool) (*listener.Sample, error)
 
 	Close() error

@@ -32,6 +32,26 @@ type Sample struct {
 	Losses       []Loss
 }
 
+// Keep adds what a sample just before, which the table was not given, has told
+// once and for all: the last counts of listeners that have closed, and the failures
+// of processes that have ended.
+func (s *Sample) Keep(before *Sample) {
+	for i := range before.Listeners {
+		if c := &before.Listeners[i]; c.Closed {
+			s.Listeners = append(s.Listeners, *c)
+		}
+	}
+	still := make(map[uint32]bool)
+	for i := range s.AcceptErrors {
+		still[s.AcceptErrors[i].PID] = true
+	}
+	for i := range before.AcceptErrors {
+		if e := &before.AcceptErrors[i]; !still[e.PID] {
+			s.AcceptErrors = append(s.AcceptErrors, *e)
+		}
+	}
+}
+
 // Counted is one listener's own counts: what the kernel ties to it.
 type Counted struct {
 	ID      uint64 // the ListenerID of events; 0: of all that have no entry of their own

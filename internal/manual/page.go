@@ -30,9 +30,10 @@ type Section struct {
 
 // Item is a flag, an exit code or a file, and what it means.
 type Item struct {
-	Term  string
-	Value string // the name of its value; empty: none
-	Text  string // a paragraph
+	Term    string
+	Value   string // the name of its value; empty: none
+	MayLack bool   // the value may be left out, and follows a = if it is not
+	Text    string // a paragraph
 }
 
 // File is what a page's file is called.
@@ -59,8 +60,11 @@ func (p *Page) Write(w io.Writer) error {
 
 func (i *Item) write(b *bytes.Buffer) {
 	fmt.Fprintf(b, ".TP\n\\fB%s\\fR", escape(i.Term))
-	if i.Value != "" {
-		fmt.Fprintf(b, " \\fI%s\\fR", escape(i.Value))
+	switch value := escape(i.Value); {
+	case i.MayLack:
+		fmt.Fprintf(b, "[=\\fI%s\\fR]", value)
+	case value != "":
+		fmt.Fprintf(b, " \\fI%s\\fR", value)
 	}
 	b.WriteByte('\n')
 	writeText(b, i.Text)

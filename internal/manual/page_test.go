@@ -26,6 +26,7 @@ that is all.
 			{Title: "OPTIONS", Items: []Item{
 				{Term: "-f, --flag", Value: "name", Text: "what for"},
 				{Term: "--all", Text: "no value"},
+				{Term: "--why", Value: "how", MayLack: true, Text: "may lack its value"},
 			}},
 			{Title: `SAID "SO"`, Text: "  tool do -- it"},
 		},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -114,11 +115,12 @@ func appendAcceptor(b []byte, e *event.Event, thread bool, room int) []byte {
 }
 
 // appendClean appends a thread's name without anything that a terminal would
-// obey: any process may call itself anything.
+// obey, or that would move or hide what stands next to it: any process may call
+// itself anything.
 func appendClean(b, name []byte) []byte {
 	for len(name) > 0 {
 		r, size := utf8.DecodeRune(name)
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+		if r < ' ' || r == 0x7f || r >= 0x80 && (r == utf8.RuneError || unicode.In(r, unseen...)) {
 			r = '?'
 		}
 		b = utf8.AppendRune(b, r)
@@ -126,6 +128,10 @@ func appendClean(b, name []byte) []byte {
 	}
 	return b
 }
+
+// unseen are controls, formats such as U+202E, which turns a line around, and
+// separators of lines.
+var unseen = []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp}
 
 // Clean is name without anything that a terminal would obey.
 func Clean(name string) string { return string(appendClean(nil, []byte(name))) }
