@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,7 +23,9 @@ const manifestHelp = `Prints what runs acceptwatch as a service, or watches its 
   alerts      rules for Prometheus: queues that stall, fill up or overflow, accept()
               that fails, and acceptwatch itself
 
-What follows -- is given to serve: filters, TLS and so on.`
+What follows -- is given to serve: filters, TLS and so on. Give grafana and alerts the
+--labels that serve has; the DaemonSet has more of them than the unit, and says how
+Prometheus scrapes it.`
 
 const manifestExamples = `  acceptwatch manifest systemd > /etc/systemd/system/acceptwatch.service
   acceptwatch manifest systemd --without CAP_SYS_ADMIN -- --port 80,443
@@ -103,7 +106,7 @@ func manifestCommand(a *app, kind manifest.Kind, short string, add func(*manifes
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			f.options.ServeArgs = args
-			if err := f.check(); err != nil {
+			if err := f.check(kind); err != nil {
 				return err
 			}
 			return manifest.Write(a.Out, kind, f.options)
@@ -122,7 +125,7 @@ var (
 	dnsLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
-func (f *manifestFlags) check() error {
+func (f *manifestFlags) check(kind manifest.Kind) error {
 	o := &f.options
 	for _, label := range o.Labels {
 		if !slices.Contains(manifest.Labels(), label) {
@@ -142,25 +145,55 @@ func (f *manifestFlags) check() error {
 		}
 		return usageErrorf("bad --without: %s is not asked for anyhow, choose from %s", o.Without[i], strings.Join(optionalNames(), ", "))
 	}
-	if o.Listen != "" {
-		if _, port, err := net.SplitHostPort(o.Listen); err != nil || !isPort(port) {
-			return usageErrorf("bad --listen: %q is no address, give one such as 127.0.0.1:9716 or :9716", o.Listen)
+	switch kind {
+	case manifest.Systemd:
+		if !strings.HasPrefix(o.Binary, "/") {
+			return usageErrorf("bad --binary: systemd needs an absolute path, and %q is none", o.Binary)
 		}
-	}
-	switch {
-	case o.Binary != "" && !strings.HasPrefix(o.Binary, "/"):
-		return usageErrorf("bad --binary: systemd needs an absolute path, and %q is none", o.Binary)
-	case o.Namespace != "" && !dnsLabel.MatchString(o.Namespace):
-		return usageErrorf("bad --namespace: %q is no name that Kubernetes takes", o.Namespace)
-	case o.Job != "" && !plainName.MatchString(o.Job):
-		return usageErrorf("bad --job: %q has other characters than letters, digits and _./-", o.Job)
+		return f.checkListen()
+	case manifest.Kubernetes:
+		return f.checkKubernetes()
+	case manifest.Alerts:
+		if !plainName.MatchString(o.Job) {
+			return usageErrorf("bad --job: %q has other characters than letters, digits and _./-, or none", o.Job)
+		}
 	}
 	return nil
 }
 
-func isPort(text string) bool {
-	n, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && n > 0
+func (f *manifestFlags) checkKubernetes() error {
+	o := &f.options
+	web := manifest.WebConfig(o.ServeArgs)
+	switch {
+	case o.Image == "":
+		return usageErrorf("bad --image: a container needs one, such as registry.example/acceptwatch:1")
+	case !dnsLabel.MatchString(o.Namespace):
+		return usageErrorf("bad --namespace: %q is no name that Kubernetes takes", o.Namespace)
+	case web != "" && (!path.IsAbs(web) || path.Dir(web) == "/"):
+		return usageErrorf("bad --web.config.file: %q is in no directory that a Secret can be mounted at, give a path such as /etc/acceptwatch/web.yml", web)
+	}
+	if err := f.checkListen(); err != nil {
+		return err
+	}
+	if host, _, _ := net.SplitHostPort(o.Listen); manifest.Loopback(host) {
+		return usageErrorf("bad --listen: at %s neither the kubelet nor Prometheus reaches a pod, give an address such as :9716", o.Listen)
+	}
+	return nil
+}
+
+// firstPort is the first that needs no capability (net.ipv4.ip_unprivileged_port_start).
+const firstPort = 1024
+
+func (f *manifestFlags) checkListen() error {
+	_, port, err := net.SplitHostPort(f.options.Listen)
+	n, bad := strconv.ParseUint(port, 10, 16)
+	switch {
+	case err != nil || bad != nil || n == 0:
+		return usageErrorf("bad --listen: %q is no address, give one such as 127.0.0.1:9716 or :9716", f.options.Listen)
+	case n < firstPort:
+		return usageErrorf("bad --listen: port %d takes CAP_NET_BIND_SERVICE, which serve gets from no manifest, choose one from %d on", n, firstPort)
+	}
+	return nil
 }
 
 // imageTag is the version as a tag of an image, which has no "+".

@@ -101,7 +101,11 @@ func (o *serveOptions) check() error {
 		return usageErrorf("bad --max-series: %d leaves room for none, give a number such as %d", o.metrics.Most, metrics.DefaultMost)
 	}
 	for _, at := range o.listen {
-		if _, _, err := net.SplitHostPort(at); err != nil {
+		_, port, err := net.SplitHostPort(at)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port) // 0 is any that is free
+		}
+		if err != nil {
 			return usageErrorf("bad --listen: %q is no address and port, give one such as %s", at, serveAt)
 		}
 	}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -278,5 +280,23 @@ func TestServeNeedsItsAddress(t *testing.T) {
 	if code := a.run(t.Context(), []string{"serve", "--listen", "127.0.0.1:0", "--listen", taken}); code != exitError ||
 		!strings.Contains(out.String(), "serve metrics at "+taken) || !strings.Contains(out.String(), "choose another address by --listen") {
 		t.Errorf("exit code %d: %s", code, out.String())
+	}
+}
+
+func TestServeNamesTheCapabilityOfLowPorts(t *testing.T) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := strings.TrimSpace(string(text)); first == "0" || first == "1" {
+		t.Skip("everybody may use port 1 here")
+	}
+	cmd := self("serve", "--listen", "127.0.0.1:1")
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != exitUnavailable || !strings.Contains(string(out), "take CAP_NET_BIND_SERVICE") {
+		t.Errorf("exit code %d: %s", code, out)
 	}
 }

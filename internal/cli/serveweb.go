@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/exporter-toolkit/web"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/metrics"
 )
@@ -53,6 +54,10 @@ func (a *app) newServer(s *scrapes, o *serveOptions) (*server, error) {
 		l, err := net.Listen("tcp", at)
 		if err != nil {
 			w.close()
+			if errors.Is(err, unix.EACCES) {
+				return nil, unavailable(fmt.Errorf("serve metrics at %s: %w", at, err),
+					"choose a port from 1024 on by --listen, as others take CAP_NET_BIND_SERVICE")
+			}
 			return nil, fmt.Errorf("serve metrics at %s: %w; choose another address by --listen", at, err)
 		}
 		w.listeners = append(w.listeners, l)

@@ -2,7 +2,9 @@ package manifest
 
 import (
 	"bytes"
-	"strconv"
+	"errors"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,6 +34,12 @@ type daemonSet struct {
 				Tolerations                   []struct{ Operator string }
 				TerminationGracePeriodSeconds int `yaml:"terminationGracePeriodSeconds"`
 				Containers                    []container
+				Volumes                       []struct {
+					Name   string
+					Secret struct {
+						SecretName string `yaml:"secretName"`
+					}
+				}
 			}
 		}
 	}
@@ -44,8 +52,13 @@ type container struct {
 		Name          string
 		ContainerPort int `yaml:"containerPort"`
 	}
-	LivenessProbe   probe `yaml:"livenessProbe"`
-	ReadinessProbe  probe `yaml:"readinessProbe"`
+	LivenessProbe  *probe `yaml:"livenessProbe"`
+	ReadinessProbe *probe `yaml:"readinessProbe"`
+	VolumeMounts   []struct {
+		Name      string
+		MountPath string `yaml:"mountPath"`
+		ReadOnly  bool   `yaml:"readOnly"`
+	} `yaml:"volumeMounts"`
 	Resources       struct{ Requests, Limits map[string]string }
 	SecurityContext struct {
 		RunAsUser                *int  `yaml:"runAsUser"`
@@ -71,14 +84,15 @@ func TestDaemonSet(t *testing.T) {
 		port                   int
 		args, capabilities     []string
 		escalation             *bool
+		web                    string // where the files for TLS and users are; empty: there are none
 	}{
 		{"usual", "acceptwatch", "acceptwatch:v1.2.3", usual(Kubernetes), 9716,
 			[]string{"serve", "--listen=:9716", "--labels=listener,port,netns,container,pod"},
-			[]string{"BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_ADMIN"}, nil},
-		{"chosen", "on", "registry.example:5000/a/b@sha256:00", chosen(Kubernetes), 80,
-			[]string{"serve", "--listen=[::]:80", "--labels=port,unit,process",
-				"--port", "8000-8010", "--comm", "my server", "--web.config.file=100%.yml"},
-			[]string{"BPF", "PERFMON"}, new(bool)},
+			[]string{"BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYS_ADMIN"}, nil, ""},
+		{"chosen", "on", "registry.example:5000/a/b@sha256:00", chosen(Kubernetes), 8080,
+			[]string{"serve", "--listen=[::]:8080", "--labels=port,unit,process",
+				"--port", "8000-8010", "--comm", "my server", "--web.config.file=/etc/web/100%.yml"},
+			[]string{"BPF", "PERFMON"}, new(bool), "/etc/web"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := yaml.NewDecoder(bytes.NewReader(printed(t, Kubernetes, c.options)))
@@ -104,12 +118,20 @@ func TestDaemonSet(t *testing.T) {
 				t.Errorf("arguments (-want +got):\n%s", diff)
 			}
 			port := one.Ports[0]
-			if one.Image != c.image || port.ContainerPort != c.port || pod.Metadata.Annotations["prometheus.io/port"] != strconv.Itoa(c.port) {
+			if one.Image != c.image || port.ContainerPort != c.port || len(pod.Metadata.Annotations) > 0 {
 				t.Errorf("image %q, port %+v, annotations %v", one.Image, port, pod.Metadata.Annotations)
 			}
-			if one.LivenessProbe.HTTPGet.Path != "/-/healthy" || one.ReadinessProbe.HTTPGet.Path != "/-/ready" ||
-				one.LivenessProbe.HTTPGet.Port != port.Name || one.ReadinessProbe.HTTPGet.Port != port.Name {
-				t.Errorf("probes %+v, %+v", one.LivenessProbe, one.ReadinessProbe)
+			if live, ready := one.LivenessProbe, one.ReadinessProbe; c.web != "" {
+				if live != nil || ready != nil {
+					t.Errorf("probes %+v, %+v, which get no answer", live, ready)
+				}
+				if len(one.VolumeMounts) != 1 || one.VolumeMounts[0].MountPath != c.web || len(pod.Spec.Volumes) != 1 ||
+					pod.Spec.Volumes[0].Name != one.VolumeMounts[0].Name || pod.Spec.Volumes[0].Secret.SecretName == "" {
+					t.Errorf("%s is not mounted: %+v, %+v", c.web, one.VolumeMounts, pod.Spec.Volumes)
+				}
+			} else if live.HTTPGet.Path != "/-/healthy" || ready.HTTPGet.Path != "/-/ready" ||
+				live.HTTPGet.Port != port.Name || ready.HTTPGet.Port != port.Name || len(one.VolumeMounts)+len(pod.Spec.Volumes) > 0 {
+				t.Errorf("probes %+v, %+v, volumes %+v", live, ready, pod.Spec.Volumes)
 			}
 			s := one.SecurityContext
 			if !s.ReadOnlyRootFilesystem || cmp.Diff(s.Capabilities.Drop, []string{"ALL"}) != "" ||
@@ -120,5 +142,94 @@ func TestDaemonSet(t *testing.T) {
 				t.Errorf("capabilities (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// scrapeJob is the configuration of Prometheus in the comments of a manifest.
+func scrapeJob(t *testing.T, manifest []byte) []byte {
+	t.Helper()
+	_, text, found := strings.Cut(string(manifest), "#   scrape_configs:\n")
+	text, _, ended := strings.Cut(text, "#\n")
+	if !found || !ended {
+		t.Fatal("it does not say how Prometheus scrapes it")
+	}
+	config := "scrape_configs:\n"
+	for line := range strings.Lines(text) {
+		config += strings.TrimPrefix(line, "#   ")
+	}
+	return []byte(config)
+}
+
+// Usual jobs give a target the labels pod and container, which would be those of
+// acceptwatch's own.
+func TestScrapeJobLeavesTheLabelsOfListenersAlone(t *testing.T) {
+	for _, o := range []Options{usual(Kubernetes), chosen(Kubernetes)} {
+		var config struct {
+			ScrapeConfigs []struct {
+				JobName     string `yaml:"job_name"`
+				HonorLabels bool   `yaml:"honor_labels"`
+				Discovery   []struct {
+					Role       string
+					Namespaces struct{ Names []string }
+				} `yaml:"kubernetes_sd_configs"`
+				Relabel []struct {
+					Source []string `yaml:"source_labels"`
+					Regex  string
+					Action string
+					Target string `yaml:"target_label"`
+				} `yaml:"relabel_configs"`
+			} `yaml:"scrape_configs"`
+		}
+		manifest := printed(t, Kubernetes, o)
+		if err := yaml.Unmarshal(scrapeJob(t, manifest), &config); err != nil {
+			t.Fatal(err)
+		}
+		job := config.ScrapeConfigs[0]
+		if job.JobName != "acceptwatch" || !job.HonorLabels || job.Discovery[0].Role != "pod" ||
+			cmp.Diff([]string{o.Namespace}, job.Discovery[0].Namespaces.Names) != "" {
+			t.Errorf("job %+v", job)
+		}
+		for _, r := range job.Relabel {
+			if r.Target != "" && r.Target != "instance" {
+				t.Errorf("the target has a label %s", r.Target)
+			}
+			if r.Action != "keep" {
+				continue
+			}
+			name, port, _ := strings.Cut(r.Regex, ";")
+			d := yaml.NewDecoder(bytes.NewReader(manifest))
+			var space, set daemonSet
+			if err := errors.Join(d.Decode(&space), d.Decode(&set)); err != nil {
+				t.Fatal(err)
+			}
+			pod := set.Spec.Template
+			if pod.Metadata.Labels["app.kubernetes.io/name"] != name || pod.Spec.Containers[0].Ports[0].Name != port {
+				t.Errorf("%s keeps none of the pods", r.Regex)
+			}
+		}
+	}
+}
+
+// Debian's promtool knows nothing of Kubernetes, and sees the rest of it there.
+func TestScrapeJobByPromtool(t *testing.T) {
+	promtool := need(t, "promtool", "ACCEPTWATCH_NEED_PROMETHEUS")
+	for _, o := range []Options{usual(Kubernetes), chosen(Kubernetes)} {
+		config := scrapeJob(t, printed(t, Kubernetes, o))
+		said, err := exec.Command(promtool, "check", "config", written(t, "prometheus.yml", config)).CombinedOutput()
+		if strings.Contains(string(said), "field kubernetes_sd_configs not found") {
+			var file struct {
+				ScrapeConfigs []map[string]any `yaml:"scrape_configs"`
+			}
+			if err := yaml.Unmarshal(config, &file); err != nil {
+				t.Fatal(err)
+			}
+			delete(file.ScrapeConfigs[0], "kubernetes_sd_configs")
+			if config, err = yaml.Marshal(map[string]any{"scrape_configs": file.ScrapeConfigs}); err != nil {
+				t.Fatal(err)
+			}
+			run(t, promtool, "check", "config", written(t, "rest.yml", config))
+		} else if err != nil {
+			t.Errorf("%v: %s", err, said)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path"
 	"slices"
 	"strings"
 	"text/template"
@@ -75,7 +76,7 @@ func Write(w io.Writer, kind Kind, o Options) error {
 		return err
 	}
 	t := template.New(name).Delims("<%", "%>").Option("missingkey=error").Funcs(template.FuncMap{
-		"names": capabilityNames, "unit": quoteUnit, "yaml": quoteYAML,
+		"names": capabilityNames, "join": joinLabels, "unit": quoteUnit, "yaml": quoteYAML,
 	})
 	if t, err = t.ParseFS(templates, "template/"+name); err != nil {
 		return fmt.Errorf("read the template of %s: %w", kind, err)
@@ -92,6 +93,8 @@ type values struct {
 	Flags        []string // of serve
 	Port, Scrape string
 	Loopback     bool // metrics are served to this host alone
+
+	WebConfig, WebDirectory string // serve's file for TLS and users, and where it is; empty: none
 
 	Capabilities, Without []capability.Capability
 	LockedMemory          capability.Capability
@@ -111,7 +114,7 @@ func valuesOf(o *Options) (*values, error) {
 		Options: *o, LockedMemory: capability.LockedMemory(),
 		MemoryRequest: memoryRequest, MemoryLimit: memoryLimit, MemoryMax: memoryMax,
 	}
-	v.Flags = append([]string{"--listen=" + o.Listen, "--labels=" + strings.Join(o.Labels, ",")}, o.ServeArgs...)
+	v.Flags = append([]string{"--listen=" + o.Listen, "--labels=" + joinLabels(o.Labels)}, o.ServeArgs...)
 	for _, c := range capability.Watching() {
 		if slices.Contains(o.Without, c.Name) {
 			v.Without = append(v.Without, c)
@@ -127,15 +130,39 @@ func valuesOf(o *Options) (*values, error) {
 			return nil, fmt.Errorf("listen at %q: %w", o.Listen, err)
 		}
 		ip := net.ParseIP(host)
-		v.Port, v.Loopback = port, host == "localhost" || ip != nil && ip.IsLoopback()
+		v.Port, v.Loopback = port, Loopback(host)
 		if host == "" || ip != nil && ip.IsUnspecified() {
 			host = "localhost"
 		}
 		v.Scrape = net.JoinHostPort(host, port)
 	}
+	if v.WebConfig = WebConfig(o.ServeArgs); v.WebConfig != "" {
+		v.WebDirectory = path.Dir(v.WebConfig)
+	}
 	v.name(o.Labels)
 	return v, nil
 }
+
+// Loopback says that only this host can reach an address.
+func Loopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// WebConfig is the file for TLS and users that these flags of serve name; empty: none.
+func WebConfig(serveArgs []string) string {
+	const flag = "--web.config.file"
+	file := ""
+	for i, arg := range serveArgs {
+		if value, is := strings.CutPrefix(arg, flag+"="); is {
+			file = value
+		} else if arg == flag && i+1 < len(serveArgs) {
+			file = serveArgs[i+1]
+		}
+	}
+	return file
+}
+
+func joinLabels(labels []string) string { return strings.Join(labels, ",") }
 
 // name sets how a listener is named by these labels.
 func (v *values) name(labels []string) {

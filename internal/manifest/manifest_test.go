@@ -27,8 +27,8 @@ func usual(kind Kind) Options {
 // chosen are options that differ from these in everything.
 func chosen(kind Kind) Options {
 	o := usual(kind)
-	o.Listen, o.Labels = "[::]:80", []string{"port", "unit", "process"}
-	o.ServeArgs = []string{"--port", "8000-8010", "--comm", "my server", "--web.config.file=100%.yml"}
+	o.Listen, o.Labels = "[::]:8080", []string{"port", "unit", "process"}
+	o.ServeArgs = []string{"--port", "8000-8010", "--comm", "my server", "--web.config.file=/etc/web/100%.yml"}
 	for _, c := range Optional() {
 		o.Without = append(o.Without, c.Name)
 	}
@@ -102,5 +102,18 @@ func TestAddressThatIsNone(t *testing.T) {
 	o.Listen = "9716"
 	if err := Write(&bytes.Buffer{}, Systemd, o); err == nil || !strings.Contains(err.Error(), `"9716"`) {
 		t.Errorf("%v, want that it is no address", err)
+	}
+}
+
+func TestFileForTLSAndUsersAmongFlags(t *testing.T) {
+	for want, args := range map[string][]string{
+		"":       {"--port", "80"},
+		"/a/b":   {"--port", "80", "--web.config.file", "/a/b"},
+		"/a/c":   {"--web.config.file=/a/c", "--port=80"},
+		"/a/end": {"--web.config.file=/a/c", "--web.config.file=/a/end"},
+	} {
+		if got := WebConfig(args); got != want {
+			t.Errorf("%q: %q, want %q", args, got, want)
+		}
 	}
 }
