@@ -180,6 +180,7 @@ func (b *Book) labelsOf(l *Look, e *entry, r *listener.Row) labelSet {
 // settle gives to a series what a row has counted since the last look.
 func (b *Book) settle(e *entry, r *listener.Row, to *series) {
 	now := countsOf(r)
+	now.dead = max(now.dead, e.counts.dead) // read between an RST and its being one after FIN
 	grown := now.since(&e.counts)
 	to.counts.add(&grown)
 	e.counts = now

@@ -204,3 +204,20 @@ func TestDeathsWithoutAListener(t *testing.T) {
 	wantLines(t, take(1060, stray(3)), `close_wait_total{port="other"} 3`, "close_wait_total")
 	wantLines(t, take(1070, stray(5)), `close_wait_total{port="other"} 5`, "close_wait_total")
 }
+
+// Who hung up and then reset is one that died, also when the two counts of it are
+// read one after the other.
+func TestTheDeadAreCountedOnce(t *testing.T) {
+	b := NewBook(Options{Labels: []Label{LabelPort}})
+	for _, step := range []struct {
+		closeWait, reset, after uint64
+		want                    string
+	}{
+		{10, 0, 0, "10"}, {10, 3, 1, "12"}, {10, 4, 1, "13"}, {10, 4, 2, "13"}, {10, 5, 2, "13"}, {11, 5, 2, "14"},
+	} {
+		out := text(t, b, b.Take(look(row("127.0.0.1:80", func(r *listener.Row) {
+			r.CloseWait, r.Reset, r.ResetAfterFIN = step.closeWait, step.reset, step.after
+		}))))
+		wantLines(t, out, `dead_total{port="80"} `+step.want, "dead_total")
+	}
+}

@@ -11,7 +11,7 @@ import (
 )
 
 // restricted is the mode that samples accept(): it knows neither waits, nor how
-// many were accepted, nor what was refused.
+// many were accepted, nor what was refused, nor how deep a queue was between looks.
 const restricted = "restricted"
 
 // perSeries is about how many metrics a series has, to make room for them.
@@ -55,7 +55,6 @@ func (s *show) gauge(d *prometheus.Desc, labels []*dto.LabelPair, v float64) {
 // series shows what there is of each set of labels.
 func (s *show) series(r *series) {
 	d, c := s.book.descs, &r.counts
-	s.gauge(d.maxDepth, r.labels, float64(r.maxDepth))
 	if r.open > 0 { // or there is no queue
 		s.gauge(d.depth, r.labels, float64(r.now.depth))
 		s.gauge(d.limit, r.labels, float64(r.now.limit))
@@ -67,9 +66,11 @@ func (s *show) series(r *series) {
 	s.counter(d.enqueued, r.labels, float64(c.enqueued))
 	s.counter(d.closeWait, r.labels, float64(c.closeWait))
 	s.counter(d.reset, r.labels, float64(c.reset))
+	s.counter(d.dead, r.labels, float64(c.dead))
 	if !s.exact {
 		return
 	}
+	s.gauge(d.maxDepth, r.labels, float64(r.maxDepth))
 	s.counter(d.accepted, r.labels, float64(c.accepted))
 	s.counter(d.acceptedDead, r.labels, float64(c.acceptedDead))
 	s.counter(d.full, r.labels, c.full.Seconds())
