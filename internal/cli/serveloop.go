@@ -99,6 +99,7 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 	a := s.app
 	s.live = newLive(a, src, &s.opt.trace, silent{}, newWallClock(&a.env))
 	s.live.sampleEvery = int64(betweenScrapes)
+	s.live.table.Report(s.book)
 	if err := s.live.begin(ctx); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ type Table struct {
 	addresses map[Key]*address
 	told      []Key // of addresses, at which deaths were told since the last sample
 	tallies   map[failed]*tally
+	moves     Moves // nil: nobody asks
 
 	losses      []Loss // of the last sample
 	rowsFolded  uint64

@@ -148,6 +148,8 @@ func TestRowsThatAreTakenOverAreCountedOnce(t *testing.T) {
 	b.Take(look(counted("127.0.0.1:80", 10, nil), counted("127.0.0.1:81", 20, nil)))
 	rest := counted("127.0.0.1:1", 12, nil)
 	rest.Key, rest.Other, rest.Open = listener.Key{}, true, 0
+	gone := row("127.0.0.1:80", nil)
+	b.Absorbed(listener.NameOf(&gone), listener.NameOf(&rest))
 	out := text(t, b, b.Take(look(counted("127.0.0.1:81", 20, nil), rest)))
 	wantLines(t, out, `
 accept_wait_seconds_count{port="80"} 10

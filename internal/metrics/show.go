@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
 )
@@ -79,13 +80,26 @@ func (s *show) series(r *series) {
 	s.counter(d.overflow, r.labelled("at", "ack"), float64(c.overflowACK))
 	s.counter(d.migrated, r.labelled("direction", "in"), float64(c.migratedIn))
 	s.counter(d.migrated, r.labelled("direction", "out"), float64(c.migratedOut))
-	for _, errno := range slices.Sorted(maps.Keys(c.errors)) {
+	for _, errno := range errnos(c.errors) {
 		s.counter(d.errors, r.labelled("errno", event.ErrnoName(errno)), float64(c.errors[errno]))
 	}
 	if r.histogram == nil {
 		r.histogram = s.book.wheres.histogram(&r.waits)
 	}
 	s.all = append(s.all, &waits{d.wait, r.labels, r.histogram})
+}
+
+// errnos are those that a series has, in order: those that were counted, and those
+// of want of descriptors, so that the first burst of them is a growth.
+func errnos(counted map[uint16]uint64) []uint16 {
+	all := []uint16{uint16(unix.ENFILE), uint16(unix.EMFILE)}
+	for errno := range counted {
+		if !slices.Contains(all, errno) {
+			all = append(all, errno)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // rest shows what there is once.

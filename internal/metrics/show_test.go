@@ -24,6 +24,9 @@ func incident(mode string) *Look {
 
 func exposition(t *testing.T, mode string) string {
 	b := NewBook(Options{Build: Build{Version: "v1.2.3", Revision: "abc", Go: "go1.26"}})
+	before := incident(mode)
+	before.Time -= notKnownFor
+	b.Take(before)
 	return text(t, b, b.Take(incident(mode)))
 }
 
