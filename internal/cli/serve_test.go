@@ -49,6 +49,8 @@ func (k *hastyKernel) Sample(waits bool) (*listener.Sample, error) {
 	return k.fakeKernel.Sample(waits)
 }
 
+func (k *hastyKernel) LossKinds() []string { return []string{"ring_full"} }
+
 // serving is a serve command that runs.
 type serving struct {
 	t      *testing.T
@@ -171,7 +173,9 @@ func TestServeShowsWhatTheKernelCounts(t *testing.T) {
 		`close_wait_total{listener="127.0.0.1:8000",process="python3"} 1`,
 		`overflow_total{at="syn",listener="127.0.0.1:8000",process="python3"} 2`,
 		`overflow_total{at="ack",listener="127.0.0.1:8000",process="python3"} 1`,
-		`accept_queue_max_depth{listener="127.0.0.1:8000",process="python3"} 3`, `listeners 0`, `mode_info{mode="fentry"} 1`)
+		`accept_queue_max_depth{listener="127.0.0.1:8000",process="python3"} 3`, `listeners 0`, `mode_info{mode="fentry"} 1`,
+		`accept_errors_total{errno="ENFILE",listener="127.0.0.1:8000",process="python3"} 0`,
+		`lost_total{what="ring_full"} 0`, `lost_total{what="dead_not_tracked"} 0`)
 	if strings.Contains(body, "\nacceptwatch_accept_queue_depth{") {
 		t.Error("a listener that has closed has a queue")
 	}

@@ -39,11 +39,12 @@ var (
 
 // scrapes reads the source when somebody asks, in the one goroutine that may.
 type scrapes struct {
-	app  *app
-	opt  *serveOptions
-	book *metrics.Book
-	live *live
-	asks chan chan scraped
+	app   *app
+	opt   *serveOptions
+	book  *metrics.Book
+	live  *live
+	kinds []string // of losses
+	asks  chan chan scraped
 
 	attached atomic.Bool
 	healthy  atomic.Bool   // the last look worked
@@ -100,6 +101,10 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 	s.live = newLive(a, src, &s.opt.trace, silent{}, newWallClock(&a.env))
 	s.live.sampleEvery = int64(betweenScrapes)
 	s.live.table.Report(s.book)
+	s.kinds = s.live.table.LossKinds()
+	if l, ok := src.(losing); ok {
+		s.kinds = append(s.kinds, l.LossKinds()...)
+	}
 	if err := s.live.begin(ctx); err != nil {
 		return err
 	}
@@ -155,7 +160,7 @@ func (s *scrapes) take() scraped {
 	}
 	seen := &metrics.Look{
 		Time: s.app.env.monotonic(), Mode: l.src.Mode(), Rows: rows,
-		Failures: l.hosts.unplaced(l.table.AcceptErrors()), Losses: l.table.Losses(),
+		Failures: l.hosts.unplaced(l.table.AcceptErrors()), Losses: l.table.Losses(), LossKinds: s.kinds,
 	}
 	if metrics.OfOwners(s.opt.metrics.Labels) {
 		seen.Owners = l.hosts.ownersOf

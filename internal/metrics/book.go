@@ -18,7 +18,10 @@ type Look struct {
 	// Failures are those of accept() at listeners that are not known.
 	Failures []listener.AcceptFailures
 	Losses   []listener.Loss
-	Programs []Program // nil: not known
+	// LossKinds are what losses can be of: 0 until there is one, so that the first
+	// is a growth.
+	LossKinds []string
+	Programs  []Program // nil: not known
 }
 
 // Program is what an eBPF program has cost so far. Its counts are 0 if the kernel
@@ -113,6 +116,9 @@ func (b *Book) count(l *Look) {
 		}
 	}
 	b.countFailures(l)
+	for _, what := range l.LossKinds {
+		b.lost[what] = max(b.lost[what], 0)
+	}
 	for i := range l.Losses {
 		loss := &l.Losses[i]
 		b.lost[loss.What] = max(b.lost[loss.What], loss.Count)
