@@ -126,7 +126,9 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 		case reply := <-s.asks:
 			reply <- s.take()
 		case <-next.C:
-			s.looked(s.live.step(ctx, a.env.monotonic()))
+			now := a.env.monotonic()
+			s.looked(s.live.step(ctx, now))
+			s.renew(now)
 		}
 	}
 }
@@ -154,7 +156,9 @@ func (s *scrapes) take() scraped {
 		return s.last
 	}
 	rows := l.hosts.rowsOf(l.rows())
-	s.meet(now, rows)
+	if s.needsOwners() {
+		l.hosts.meet(rows)
+	}
 	if filtersProcesses(&l.opt.filter) {
 		rows = slices.DeleteFunc(rows, func(r listener.Row) bool { return !l.hosts.concerns(&r, l.hosts.ownersOf(&r)) })
 	}
@@ -172,18 +176,21 @@ func (s *scrapes) take() scraped {
 	return s.last
 }
 
-// meet looks up who holds the listeners that are not known, and now and then who
-// holds any, if that matters.
-func (s *scrapes) meet(now int64, rows []listener.Row) {
-	l := s.live
-	if !metrics.OfOwners(s.opt.metrics.Labels) && !filtersProcesses(&l.opt.filter) {
+// needsOwners says that it matters who holds the listeners.
+func (s *scrapes) needsOwners() bool {
+	return metrics.OfOwners(s.opt.metrics.Labels) || filtersProcesses(&s.live.opt.filter)
+}
+
+// renew looks up again, now and then and while no scrape waits for it, who holds
+// the listeners: to look at all processes takes longer the more there are.
+func (s *scrapes) renew(now int64) {
+	if !s.needsOwners() || s.renewed != 0 && now-s.renewed < renewOwners {
 		return
 	}
-	if now-s.renewed >= renewOwners {
-		s.renewed = now
-		l.hosts.forget()
-	}
-	l.hosts.meet(rows)
+	s.renewed = now
+	hosts := s.live.hosts
+	hosts.forget()
+	hosts.meet(hosts.rowsOf(s.live.rows()))
 }
 
 // silent is the view of a run that nobody watches.
