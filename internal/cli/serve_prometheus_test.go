@@ -245,15 +245,16 @@ func TestPrometheusScrapesThisHost(t *testing.T) {
 	p.await("up", equals(1))
 	port, _ := queueHere(t)
 	for name, want := range map[string]float64{
-		"accept_queue_depth": 3, "accept_queue_limit": 16, "enqueued_total": 3, "close_wait_total": 1, "reset_total": 1, "stalled": 1,
+		"accept_queue_depth": 3, "accept_queue_limit": 16, "enqueued_total": 3, "close_wait_total": 1, "reset_total": 1, "dead_total": 2, "stalled": 1,
 	} {
 		p.await(fmt.Sprintf("acceptwatch_%s{port=%q,listener=%q}", name, port, "127.0.0.1:"+port), equals(want))
 	}
+	p.await(`acceptwatch_lost_total{what="ring_full"}`, equals(0))
 	oldest := fmt.Sprintf("acceptwatch_accept_queue_oldest_seconds{port=%q}", port)
 	age := p.await(oldest, func(v float64) bool { return v > 0 })
 	p.await(oldest, func(v float64) bool { return v > age })
 	p.await(fmt.Sprintf("ALERTS{alertname='AcceptQueueStalled', alertstate='firing', port=%q}", port), equals(1))
-	for _, name := range []string{"accept_wait_seconds_count", "accepted_total", "overflow_total"} {
+	for _, name := range []string{"accept_wait_seconds_count", "accepted_total", "overflow_total", "accept_queue_max_depth"} {
 		if v, ok := p.query(fmt.Sprintf("acceptwatch_%s{port=%q}", name, port)); ok {
 			t.Errorf("%s is %v in a mode that does not know it", name, v)
 		}

@@ -39,11 +39,12 @@ var (
 
 // scrapes reads the source when somebody asks, in the one goroutine that may.
 type scrapes struct {
-	app  *app
-	opt  *serveOptions
-	book *metrics.Book
-	live *live
-	asks chan chan scraped
+	app   *app
+	opt   *serveOptions
+	book  *metrics.Book
+	live  *live
+	kinds []string // of losses
+	asks  chan chan scraped
 
 	attached atomic.Bool
 	healthy  atomic.Bool   // the last look worked
@@ -99,6 +100,11 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 	a := s.app
 	s.live = newLive(a, src, &s.opt.trace, silent{}, newWallClock(&a.env))
 	s.live.sampleEvery = int64(betweenScrapes)
+	s.live.table.Report(s.book)
+	s.kinds = s.live.table.LossKinds()
+	if l, ok := src.(losing); ok {
+		s.kinds = append(s.kinds, l.LossKinds()...)
+	}
 	if err := s.live.begin(ctx); err != nil {
 		return err
 	}
@@ -120,7 +126,9 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 		case reply := <-s.asks:
 			reply <- s.take()
 		case <-next.C:
-			s.looked(s.live.step(ctx, a.env.monotonic()))
+			now := a.env.monotonic()
+			s.looked(s.live.step(ctx, now))
+			s.renew(now)
 		}
 	}
 }
@@ -148,13 +156,15 @@ func (s *scrapes) take() scraped {
 		return s.last
 	}
 	rows := l.hosts.rowsOf(l.rows())
-	s.meet(now, rows)
+	if s.needsOwners() {
+		l.hosts.meet(rows)
+	}
 	if filtersProcesses(&l.opt.filter) {
 		rows = slices.DeleteFunc(rows, func(r listener.Row) bool { return !l.hosts.concerns(&r, l.hosts.ownersOf(&r)) })
 	}
 	seen := &metrics.Look{
 		Time: s.app.env.monotonic(), Mode: l.src.Mode(), Rows: rows,
-		Failures: l.hosts.unplaced(l.table.AcceptErrors()), Losses: l.table.Losses(),
+		Failures: l.hosts.unplaced(l.table.AcceptErrors()), Losses: l.table.Losses(), LossKinds: s.kinds,
 	}
 	if metrics.OfOwners(s.opt.metrics.Labels) {
 		seen.Owners = l.hosts.ownersOf
@@ -166,18 +176,21 @@ func (s *scrapes) take() scraped {
 	return s.last
 }
 
-// meet looks up who holds the listeners that are not known, and now and then who
-// holds any, if that matters.
-func (s *scrapes) meet(now int64, rows []listener.Row) {
-	l := s.live
-	if !metrics.OfOwners(s.opt.metrics.Labels) && !filtersProcesses(&l.opt.filter) {
+// needsOwners says that it matters who holds the listeners.
+func (s *scrapes) needsOwners() bool {
+	return metrics.OfOwners(s.opt.metrics.Labels) || filtersProcesses(&s.live.opt.filter)
+}
+
+// renew looks up again, now and then and while no scrape waits for it, who holds
+// the listeners: to look at all processes takes longer the more there are.
+func (s *scrapes) renew(now int64) {
+	if !s.needsOwners() || s.renewed != 0 && now-s.renewed < renewOwners {
 		return
 	}
-	if now-s.renewed >= renewOwners {
-		s.renewed = now
-		l.hosts.forget()
-	}
-	l.hosts.meet(rows)
+	s.renewed = now
+	hosts := s.live.hosts
+	hosts.forget()
+	hosts.meet(hosts.rowsOf(s.live.rows()))
 }
 
 // silent is the view of a run that nobody watches.

@@ -64,6 +64,11 @@ type costed interface {
 	Programs() []metrics.Program
 }
 
+// losing is a source that knows what it can lose, by listener.Loss.What.
+type losing interface {
+	LossKinds() []string
+}
+
 // holder is a source that follows the listeners of processes: it is told which
 // these are, at the start and again and again.
 type holder interface {

@@ -116,6 +116,7 @@ type tally struct {
 	comm   event.Comm
 	count  uint64 // up to the last sample
 	adrift uint64 // of count: not tied to a listener yet
+	told   uint64 // of adrift: since a sample before
 	last   int64  // ns
 	now    uint64 // scratch: in this sample
 }
@@ -155,6 +156,7 @@ func (t *Table) tallyErrors(errors []AcceptError) {
 		if grown > 0 {
 			t.tie(id, c)
 		}
+		c.told = c.adrift
 	}
 	if t.joined {
 		for id, c := range t.tallies {
@@ -171,6 +173,9 @@ func (t *Table) tie(id failed, c *tally) {
 	}
 	more := AcceptFailures{PID: id.pid, Comm: c.comm, Errno: id.errno, Count: c.adrift, Last: c.last}
 	m, r := t.listenerOf(id.listener, id.inode, id.key)
+	if r != nil {
+		t.tied(id.errno, c.told, r)
+	}
 	switch {
 	case m != nil:
 		m.failures.add(more)
@@ -179,7 +184,7 @@ func (t *Table) tie(id failed, c *tally) {
 	default:
 		return
 	}
-	c.adrift = 0
+	c.adrift, c.told = 0, 0
 }
 
 // listenerOf finds whose a failed accept() is: by its listener, by its socket,

@@ -208,6 +208,7 @@ func (t *Table) absorb(into, r *row) {
 		t.past.Remove(r.inPast)
 		r.inPast = nil
 	}
+	t.absorbed(r, into)
 	delete(t.rows, r.key)
 	delete(t.strays, r)
 }

@@ -57,6 +57,7 @@ type Table struct {
 	addresses map[Key]*address
 	told      []Key // of addresses, at which deaths were told since the last sample
 	tallies   map[failed]*tally
+	moves     Moves // nil: nobody asks
 
 	losses      []Loss // of the last sample
 	rowsFolded  uint64
@@ -200,7 +201,26 @@ func (t *Table) Met() uint64 { return t.met }
 // last sample, and the table's. Losses of nothing are left out.
 func (t *Table) Losses() []Loss {
 	all := append([]Loss(nil), t.losses...)
-	for _, l := range []Loss{
+	for _, l := range t.countLosses() {
+		if l.Count > 0 {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// LossKinds are what a Loss of the table's own can be of (Loss.What).
+func (t *Table) LossKinds() []string {
+	var kinds []string
+	for _, l := range t.countLosses() {
+		kinds = append(kinds, l.What)
+	}
+	return kinds
+}
+
+// countLosses tells of each kind, also of those of which there was none.
+func (t *Table) countLosses() []Loss {
+	return []Loss{
 		{"dead_not_tracked", "dead connection[|s] in queues, which were too many to tell apart; " +
 			"[its|their] accept or a walk may show [it|them] again as recovered", t.dead.refused},
 		{"listeners_folded", "address[|es] of closed listeners, which were too many for rows of their own; " +
@@ -209,10 +229,5 @@ func (t *Table) Losses() []Loss {
 			"deaths at [it|them] are in no row", t.addressLost},
 		{"accept_errors_not_tracked", "failed call[|s] of accept() by processes that were too many to follow; " +
 			"[it is|they are] in no row", t.errorsLost},
-	} {
-		if l.Count > 0 {
-			all = append(all, l)
-		}
 	}
-	return all
 }

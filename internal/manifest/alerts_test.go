@@ -17,7 +17,7 @@ func metrics() []string {
 		"acceptwatch_accept_queue_depth", "acceptwatch_accept_queue_limit", "acceptwatch_accept_queue_oldest_seconds",
 		"acceptwatch_accept_queue_max_depth", "acceptwatch_accept_queue_full_seconds_total",
 		"acceptwatch_enqueued_total", "acceptwatch_accepted_total", "acceptwatch_accepted_dead_total",
-		"acceptwatch_close_wait_total", "acceptwatch_reset_total", "acceptwatch_overflow_total", "acceptwatch_purged_total",
+		"acceptwatch_close_wait_total", "acceptwatch_reset_total", "acceptwatch_dead_total", "acceptwatch_overflow_total", "acceptwatch_purged_total",
 		"acceptwatch_migrated_total", "acceptwatch_accept_errors_total", "acceptwatch_stalled",
 		"acceptwatch_listeners", "acceptwatch_listeners_folded", "acceptwatch_lost_total",
 		"acceptwatch_mode_info", "acceptwatch_build_info",

@@ -102,7 +102,7 @@ type values struct {
 
 	MemoryRequest, MemoryLimit, MemoryMax string
 
-	// Of a listener, in alerts: its name, and the flag that chooses it.
+	// Of a listener, in alerts: its name, and the flags that choose it.
 	Subject, Select string
 	// Of a listener, in the dashboard: the label that chooses it, the labels that
 	// tell it from others, its name, and the selector of its series.
@@ -188,12 +188,18 @@ func (v *values) name(labels []string) {
 	}
 	v.Subject += " on {{ $labels.instance }}"
 	if has("netns") {
-		v.Select = " --netns {{ $labels.netns }}"
+		v.Select = optional("netns")
 	}
 	if has("port") {
-		v.Select = " --port {{ $labels.port }}" + v.Select
+		v.Select = optional("port") + v.Select
 	}
 	v.Where = fmt.Sprintf(`instance=~\"$instance\", %s=~\"$listener\"`, v.Picker) // in JSON
+}
+
+// optional is the flag that chooses a listener by a label, where that has a value:
+// what was summed up as other has none.
+func optional(label string) string {
+	return "{{ with $labels." + label + " }} --" + label + " {{ . }}{{ end }}"
 }
 
 func capabilityNames(list []capability.Capability) string {

@@ -18,7 +18,10 @@ type Look struct {
 	// Failures are those of accept() at listeners that are not known.
 	Failures []listener.AcceptFailures
 	Losses   []listener.Loss
-	Programs []Program // nil: not known
+	// LossKinds are what losses can be of: 0 until there is one, so that the first
+	// is a growth.
+	LossKinds []string
+	Programs  []Program // nil: not known
 }
 
 // Program is what an eBPF program has cost so far. Its counts are 0 if the kernel
@@ -51,8 +54,8 @@ const DefaultMost = 2000
 // listener became known there, in ns.
 const notKnownFor = int64(time.Minute)
 
-// Book keeps the series. It is for one goroutine; what Take returns may be read by
-// any.
+// Book keeps the series. It is told of the Moves of the table whose rows it is
+// given. It is for one goroutine; what Take returns may be read by any.
 type Book struct {
 	opt    Options
 	descs  *descs
@@ -60,13 +63,12 @@ type Book struct {
 
 	rows     map[listener.RowName]*entry
 	shared   *listener.Histogram // of listeners without one of their own, as of the last look
-	failures map[uint16]uint64   // as of the last look
+	adrift   map[uint16]*adrift  // by errno
 	lost     map[string]uint64   // the most so far: some can be made up for
 	series   map[labelSet]*series
 	other    *series
 	folded   map[labelSet]struct{}
 	foldings uint64
-	look     uint64 // its number
 }
 
 // entry is what a row had counted at the last look.
@@ -76,7 +78,6 @@ type entry struct {
 	place  labelSet // of the row itself
 	labels labelSet // the last
 	since  int64    // ns: of the first look at it
-	look   uint64   // number of the last look at it
 }
 
 // NewBook is an empty Book.
@@ -90,13 +91,12 @@ func NewBook(o Options) *Book {
 	return &Book{
 		opt: o, descs: newDescs(o.Labels), wheres: newWheres(),
 		rows: make(map[listener.RowName]*entry), series: make(map[labelSet]*series),
-		folded: make(map[labelSet]struct{}), lost: make(map[string]uint64),
+		folded: make(map[labelSet]struct{}), lost: make(map[string]uint64), adrift: make(map[uint16]*adrift),
 	}
 }
 
 // count takes what the rows have counted since the last look, and how they are.
 func (b *Book) count(l *Look) {
-	b.look++
 	for _, s := range b.series {
 		s.begin()
 	}
@@ -104,23 +104,21 @@ func (b *Book) count(l *Look) {
 		b.other.begin()
 	}
 	folded := make(map[labelSet]struct{})
-	var rest *listener.Row
 	for i := range l.Rows {
 		r := &l.Rows[i]
 		if r.Wait.Shared {
 			b.countShared(r.Wait.Histogram)
 		}
-		if r.Other {
-			rest = r
-			continue
+		if e := b.entryOf(listener.NameOf(r)); r.Other {
+			b.settle(e, r, b.others())
+		} else {
+			b.countRow(l, e, r, folded)
 		}
-		b.countRow(l, r, folded)
 	}
-	b.countRest(rest)
-	if grown := errorsSince(errorsOf(l.Failures), b.failures); grown != nil {
-		b.others().counts.addErrors(grown)
+	b.countFailures(l)
+	for _, what := range l.LossKinds {
+		b.lost[what] = max(b.lost[what], 0)
 	}
-	b.failures = errorsOf(l.Failures)
 	for i := range l.Losses {
 		loss := &l.Losses[i]
 		b.lost[loss.What] = max(b.lost[loss.What], loss.Count)
@@ -134,14 +132,23 @@ func (b *Book) count(l *Look) {
 	b.drop(l.Time)
 }
 
-func (b *Book) countRow(l *Look, r *listener.Row, folded map[labelSet]struct{}) {
-	name := listener.NameOf(r)
+// entryOf is that of a row, which is made if there is none.
+func (b *Book) entryOf(name listener.RowName) *entry {
 	e := b.rows[name]
 	if e == nil {
-		e = &entry{place: ofPlace(&r.Key), since: l.Time}
+		e = &entry{}
+		if !name.Other {
+			e.place = ofPlace(&name.Key)
+		}
 		b.rows[name] = e
 	}
-	e.look = b.look
+	return e
+}
+
+func (b *Book) countRow(l *Look, e *entry, r *listener.Row, folded map[labelSet]struct{}) {
+	if e.since == 0 {
+		e.since = l.Time
+	}
 	if r.Open == 0 && r.Closed == 0 {
 		// No listener is known yet: when one is, it takes the counts over.
 		if l.Time-e.since < notKnownFor {
@@ -180,6 +187,7 @@ func (b *Book) labelsOf(l *Look, e *entry, r *listener.Row) labelSet {
 // settle gives to a series what a row has counted since the last look.
 func (b *Book) settle(e *entry, r *listener.Row, to *series) {
 	now := countsOf(r)
+	now.dead = max(now.dead, e.counts.dead) // read between an RST and its being one after FIN
 	grown := now.since(&e.counts)
 	to.counts.add(&grown)
 	e.counts = now
@@ -198,35 +206,4 @@ func (b *Book) countShared(h *listener.Histogram) {
 		b.others().addWaits(h, b.shared)
 		b.shared = h
 	}
-}
-
-// countRest counts what the table itself has summed up. It takes the rows over
-// that are gone, which were counted.
-func (b *Book) countRest(r *listener.Row) {
-	gone, waits := counts{}, &listener.Histogram{}
-	for name, e := range b.rows {
-		if e.look != b.look && !name.Other {
-			gone.add(&e.counts)
-			waits.Merge(e.waits)
-			delete(b.rows, name)
-		}
-	}
-	if r == nil {
-		return
-	}
-	name := listener.NameOf(r)
-	e := b.rows[name]
-	if e == nil {
-		e = &entry{}
-		b.rows[name] = e
-	}
-	e.look = b.look
-	e.counts.add(&gone)
-	if waits.Count() > 0 {
-		if e.waits != nil {
-			waits.Merge(e.waits)
-		}
-		e.waits = waits
-	}
-	b.settle(e, r, b.others())
 }

@@ -148,6 +148,8 @@ func TestRowsThatAreTakenOverAreCountedOnce(t *testing.T) {
 	b.Take(look(counted("127.0.0.1:80", 10, nil), counted("127.0.0.1:81", 20, nil)))
 	rest := counted("127.0.0.1:1", 12, nil)
 	rest.Key, rest.Other, rest.Open = listener.Key{}, true, 0
+	gone := row("127.0.0.1:80", nil)
+	b.Absorbed(listener.NameOf(&gone), listener.NameOf(&rest))
 	out := text(t, b, b.Take(look(counted("127.0.0.1:81", 20, nil), rest)))
 	wantLines(t, out, `
 accept_wait_seconds_count{port="80"} 10
@@ -203,4 +205,21 @@ func TestDeathsWithoutAListener(t *testing.T) {
 	take(1000, stray(3))
 	wantLines(t, take(1060, stray(3)), `close_wait_total{port="other"} 3`, "close_wait_total")
 	wantLines(t, take(1070, stray(5)), `close_wait_total{port="other"} 5`, "close_wait_total")
+}
+
+// Who hung up and then reset is one that died, also when the two counts of it are
+// read one after the other.
+func TestTheDeadAreCountedOnce(t *testing.T) {
+	b := NewBook(Options{Labels: []Label{LabelPort}})
+	for _, step := range []struct {
+		closeWait, reset, after uint64
+		want                    string
+	}{
+		{10, 0, 0, "10"}, {10, 3, 1, "12"}, {10, 4, 1, "13"}, {10, 4, 2, "13"}, {10, 5, 2, "13"}, {11, 5, 2, "14"},
+	} {
+		out := text(t, b, b.Take(look(row("127.0.0.1:80", func(r *listener.Row) {
+			r.CloseWait, r.Reset, r.ResetAfterFIN = step.closeWait, step.reset, step.after
+		}))))
+		wantLines(t, out, `dead_total{port="80"} `+step.want, "dead_total")
+	}
 }

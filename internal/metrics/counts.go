@@ -9,7 +9,7 @@ import (
 // counts are what only grows.
 type counts struct {
 	enqueued, accepted, acceptedDead uint64
-	closeWait, reset                 uint64
+	closeWait, reset, dead           uint64
 	overflowSYN, overflowACK         uint64
 	purged, migratedIn, migratedOut  uint64
 	full                             time.Duration
@@ -19,7 +19,7 @@ type counts struct {
 func countsOf(r *listener.Row) counts {
 	return counts{
 		enqueued: r.Enqueued, accepted: r.Accepted, acceptedDead: r.AcceptedDead,
-		closeWait: r.CloseWait, reset: r.Reset,
+		closeWait: r.CloseWait, reset: r.Reset, dead: r.Dead(),
 		overflowSYN: r.OverflowSYN, overflowACK: r.OverflowACK,
 		purged: r.Purged, migratedIn: r.MigratedIn, migratedOut: r.MigratedOut,
 		full: r.Full, errors: errorsOf(r.AcceptErrors),
@@ -44,6 +44,7 @@ func (c *counts) each(o *counts, fn func(*uint64, uint64)) {
 	fn(&c.acceptedDead, o.acceptedDead)
 	fn(&c.closeWait, o.closeWait)
 	fn(&c.reset, o.reset)
+	fn(&c.dead, o.dead)
 	fn(&c.overflowSYN, o.overflowSYN)
 	fn(&c.overflowACK, o.overflowACK)
 	fn(&c.purged, o.purged)

@@ -9,7 +9,7 @@ import (
 type descs struct {
 	wait, depth, limit, oldest, maxDepth, full          *prometheus.Desc
 	enqueued, accepted, acceptedDead, closeWait, reset  *prometheus.Desc
-	overflow, purged, migrated, errors, stalled         *prometheus.Desc
+	dead, overflow, purged, migrated, errors, stalled   *prometheus.Desc
 	listeners, folded, foldedTotal, lost, mode, buildOf *prometheus.Desc
 	programSeconds, programRuns                         *prometheus.Desc
 	all                                                 []*prometheus.Desc
@@ -32,13 +32,14 @@ func newDescs(chosen []Label) *descs {
 	of(&d.depth, "accept_queue_depth", "Connections in the accept queue now.")
 	of(&d.limit, "accept_queue_limit", "Backlog of the listener: the queue is full when it holds one more.")
 	of(&d.oldest, "accept_queue_oldest_seconds", "How long the oldest connection in the accept queue has waited; 0: the queue is empty.")
-	of(&d.maxDepth, "accept_queue_max_depth", "The most connections that were in one accept queue since the start of acceptwatch.")
+	of(&d.maxDepth, "accept_queue_max_depth", "The most connections that were in one accept queue since the start of acceptwatch. Not in mode restricted, which looks now and then.")
 	of(&d.full, "accept_queue_full_seconds_total", "Time with more connections in the accept queue than the backlog, when new ones are refused.")
 	of(&d.enqueued, "enqueued_total", "Connections that entered the accept queue.")
 	of(&d.accepted, "accepted_total", "Connections that accept() took out of the queue.")
 	of(&d.acceptedDead, "accepted_dead_total", "Of those accepted: the client had hung up or reset before.")
-	of(&d.closeWait, "close_wait_total", "Connections that reached CLOSE_WAIT in the queue: the client hung up before accept.")
+	of(&d.closeWait, "close_wait_total", "Connections that reached CLOSE_WAIT in the queue: the client hung up before accept. TCP health checks, which connect and close at once, count here, however fast the server accepts.")
 	of(&d.reset, "reset_total", "Connections that were reset or timed out in the queue, before accept.")
+	of(&d.dead, "dead_total", "Connections that died in the queue, before accept, each once: by close_wait_total, reset_total, or one after the other.")
 	of(&d.overflow, "overflow_total", "Refused because the queue was full: at the SYN, or at the last ACK, when the client believes to be connected. What is sent again counts again.", "at")
 	of(&d.purged, "purged_total", "Connections that were still in the queue when the listener closed.")
 	of(&d.migrated, "migrated_total", "Connections that moved between the listeners of a SO_REUSEPORT group because one closed.", "direction")

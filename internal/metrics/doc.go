@@ -23,8 +23,8 @@
 // # What is left out
 //
 // What a mode cannot know has no series, rather than one that is 0: mode
-// restricted samples accept(), so it has no waits, and counts only what enters a
-// queue and dies there. What the kernel counts only when it is asked to (the run
+// restricted samples accept(), so it has no waits, counts only what enters a queue
+// and dies there, and does not know how deep a queue was between two looks. What the kernel counts only when it is asked to (the run
 // time of eBPF programs, sysctl kernel.bpf_stats_enabled) is there when it does.
 //
 // # How exact

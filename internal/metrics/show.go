@@ -6,12 +6,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
 )
 
 // restricted is the mode that samples accept(): it knows neither waits, nor how
-// many were accepted, nor what was refused.
+// many were accepted, nor what was refused, nor how deep a queue was between looks.
 const restricted = "restricted"
 
 // perSeries is about how many metrics a series has, to make room for them.
@@ -55,7 +56,6 @@ func (s *show) gauge(d *prometheus.Desc, labels []*dto.LabelPair, v float64) {
 // series shows what there is of each set of labels.
 func (s *show) series(r *series) {
 	d, c := s.book.descs, &r.counts
-	s.gauge(d.maxDepth, r.labels, float64(r.maxDepth))
 	if r.open > 0 { // or there is no queue
 		s.gauge(d.depth, r.labels, float64(r.now.depth))
 		s.gauge(d.limit, r.labels, float64(r.now.limit))
@@ -67,9 +67,11 @@ func (s *show) series(r *series) {
 	s.counter(d.enqueued, r.labels, float64(c.enqueued))
 	s.counter(d.closeWait, r.labels, float64(c.closeWait))
 	s.counter(d.reset, r.labels, float64(c.reset))
+	s.counter(d.dead, r.labels, float64(c.dead))
 	if !s.exact {
 		return
 	}
+	s.gauge(d.maxDepth, r.labels, float64(r.maxDepth))
 	s.counter(d.accepted, r.labels, float64(c.accepted))
 	s.counter(d.acceptedDead, r.labels, float64(c.acceptedDead))
 	s.counter(d.full, r.labels, c.full.Seconds())
@@ -78,13 +80,26 @@ func (s *show) series(r *series) {
 	s.counter(d.overflow, r.labelled("at", "ack"), float64(c.overflowACK))
 	s.counter(d.migrated, r.labelled("direction", "in"), float64(c.migratedIn))
 	s.counter(d.migrated, r.labelled("direction", "out"), float64(c.migratedOut))
-	for _, errno := range slices.Sorted(maps.Keys(c.errors)) {
+	for _, errno := range errnos(c.errors) {
 		s.counter(d.errors, r.labelled("errno", event.ErrnoName(errno)), float64(c.errors[errno]))
 	}
 	if r.histogram == nil {
 		r.histogram = s.book.wheres.histogram(&r.waits)
 	}
 	s.all = append(s.all, &waits{d.wait, r.labels, r.histogram})
+}
+
+// errnos are those that a series has, in order: those that were counted, and those
+// of want of descriptors, so that the first burst of them is a growth.
+func errnos(counted map[uint16]uint64) []uint16 {
+	all := []uint16{uint16(unix.ENFILE), uint16(unix.EMFILE)}
+	for errno := range counted {
+		if !slices.Contains(all, errno) {
+			all = append(all, errno)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // rest shows what there is once.

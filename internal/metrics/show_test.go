@@ -17,6 +17,7 @@ func incident(mode string) *Look {
 	l := look(busy("127.0.0.1:8000"), row("[::]:443", nil))
 	l.Mode = mode
 	l.Losses = []listener.Loss{{What: "recursion_misses", Count: 3}}
+	l.LossKinds = []string{"ring_full", "errors_full"}
 	l.Failures = []listener.AcceptFailures{{PID: 99, Errno: 23, Count: 7}}
 	l.Programs = []Program{{Name: "accept_exit_two_args", Runs: 1100, Time: 250 * time.Microsecond}, {Name: "state_entry"}}
 	return l
@@ -24,6 +25,9 @@ func incident(mode string) *Look {
 
 func exposition(t *testing.T, mode string) string {
 	b := NewBook(Options{Build: Build{Version: "v1.2.3", Revision: "abc", Go: "go1.26"}})
+	before := incident(mode)
+	before.Time -= notKnownFor
+	b.Take(before)
 	return text(t, b, b.Take(incident(mode)))
 }
 

@@ -2,17 +2,38 @@ package probe
 
 import (
 	"fmt"
+	"slices"
 
 	"acceptwatch/internal/listener"
 )
 
 // losses tells everything that was not seen or not kept, since attach.
 func (t *Tracer) losses() []listener.Loss {
+	return slices.DeleteFunc(t.countLosses(), func(l listener.Loss) bool { return l.Count == 0 })
+}
+
+// LossKinds are what each Loss can be of (Loss.What) that is counted for sure: not
+// the misses, which some kernels do not tell.
+func (t *Tracer) LossKinds() []string {
+	var kinds []string
+	for _, l := range t.countLosses() {
+		if l.What != recursionMisses && l.What != kprobeMisses {
+			kinds = append(kinds, l.What)
+		}
+	}
+	return kinds
+}
+
+const (
+	recursionMisses = "recursion_misses"
+	kprobeMisses    = "kprobe_misses"
+)
+
+// countLosses tells of each kind, also of those of which there was none.
+func (t *Tracer) countLosses() []listener.Loss {
 	var list []listener.Loss
 	add := func(what, text string, count uint64) {
-		if count > 0 {
-			list = append(list, listener.Loss{What: what, Text: text, Count: count})
-		}
+		list = append(list, listener.Loss{What: what, Text: text, Count: count})
 	}
 	var kernel [tracingLossLOSS_KINDS]uint64
 	if err := t.coll.Variables[tracingVarLosses].Get(&kernel); err != nil {
@@ -24,13 +45,13 @@ func (t *Tracer) losses() []listener.Loss {
 	}
 	add("addresses_reopened", "address[|es] got a listener again just when [its|their] entry was given back: a death in that instant is not counted", t.counts.addresses.raced)
 	add("undecoded", "record[|s] of the event buffer [was|were] not understood", t.undecoded)
-	add("recursion_misses", "run[|s] of a program [was|were] skipped because it was interrupted by itself; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.recursionMisses())
-	add("kprobe_misses", "run[|s] of a kprobe [was|were] skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.kprobeMisses())
+	add(recursionMisses, "run[|s] of a program [was|were] skipped because it was interrupted by itself; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.recursionMisses())
+	add(kprobeMisses, "run[|s] of a kprobe [was|were] skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.kprobeMisses())
 	if t.mptcpErr != nil {
 		add("mptcp_hook", fmt.Sprintf("hook cannot be attached, that on the sockets of MPTCP clients, of which those that hang up in a queue are noticed by walks only (%v)", t.mptcpErr), 1)
 	}
 	add("uninspected", "process[|es] could not be looked into, so the next connection of a thread of [its|theirs] that blocks in accept() since before the start is not reported", t.unseen)
-	if t.walk != nil && t.walk.unseen() > 0 {
+	if t.walk != nil {
 		add("namespaces", fmt.Sprintf("network namespace[|s] or process[|es] could not be looked into, so what waits in namespaces that only [it shows|they show] is not listed (%v)", t.walk.lastError), uint64(t.walk.unseen()))
 	}
 	return list
