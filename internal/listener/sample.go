@@ -120,5 +120,8 @@ type Loss struct {
 	Count uint64
 }
 
+// Words are those of Text that go with the count: "event found the buffer full".
+func (l *Loss) Words() string { return quantity.Agree(l.Count, l.Text) }
+
 // String says how many of what were lost: "1 event found the buffer full".
-func (l Loss) String() string { return quantity.Of(l.Count, l.Text) }
+func (l Loss) String() string { return quantity.Count(l.Count) + " " + l.Words() }
