@@ -12,6 +12,10 @@ import (
 	"acceptwatch/internal/quantity"
 )
 
+// Restricted is the mode of a source that cannot watch accept(): it samples waits,
+// and counts neither refused connections nor failed accepts.
+const Restricted = "restricted"
+
 // Key is the address that a listener is bound to, or that of a connection's
 // own end, with what tells equal addresses apart.
 type Key struct {
