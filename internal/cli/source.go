@@ -10,9 +10,7 @@ import (
 	"acceptwatch/internal/metrics"
 )
 
-// restricted is the mode that counts neither refused connections nor failed
-// accepts.
-const restricted = "restricted"
+const restricted = listener.Restricted
 
 // source is where events and counts come from: the probe, a recording, or a
 // test. Its methods are called from one goroutine.

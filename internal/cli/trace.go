@@ -180,7 +180,7 @@ func parseMode(word string) (string, error) {
 	switch word {
 	case "auto":
 		return "", nil
-	case "fentry", "kprobe", "restricted":
+	case "fentry", "kprobe", restricted:
 		return word, nil
 	case "diag":
 		return "", usageErrorf("bad --mode: diag has no events to trace, choose auto, fentry, kprobe or restricted")

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"acceptwatch/internal/preflight"
 )
 
 // Outcome is what the demo made and what the tracer said about it. Its JSON
@@ -74,7 +76,7 @@ func (o *Outcome) with() string {
 	}
 	s += fmt.Sprintf(". %s been queued before it was started, and %s seen all the same.",
 		had(r.BeforeIt), was(r.BeforeIt))
-	if o.Mode == "restricted" {
+	if o.Mode == preflight.ModeRestricted {
 		s += " In this mode accepts are sampled, so those waits are rounded up to the next look."
 	}
 	return s

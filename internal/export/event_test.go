@@ -114,7 +114,8 @@ func TestRecords(t *testing.T) {
 	b = AppendListener(b, &Listener{Row: &failing, Refusals: true, Wall: wall, HeldKnown: true, Held: []Held{
 		{Owner: owner.Process{PID: 12, Comm: "python3", FDs: []int{9, 7, 8}}, Sockets: 3}, {Sockets: 1}}})
 	b = AppendListener(b, &Listener{Row: &listener.Row{Key: row.Key, MaxDepthUnknown: true}, Refusals: true, Wall: wall})
-	b = AppendLoss(b, &listener.Loss{What: "ring_full", Text: "events found the buffer full", Count: 3})
+	b = AppendLoss(b, &listener.Loss{What: "ring_full", Text: "event[|s] found the buffer full", Count: 3})
+	b = AppendLoss(b, &listener.Loss{What: "undecoded", Text: "record[|s] [was|were] not understood", Count: 1})
 	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second, Listeners: 2, Accepted: 2}, wall)
 	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second,
 		Refusals: &Refusals{Overflow: 7, AcceptErrors: 12433, Elsewhere: failures[1:]}}, wall)

@@ -8,7 +8,6 @@ import (
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
-	"acceptwatch/internal/quantity"
 )
 
 type ownerRecord struct {
@@ -208,7 +207,7 @@ func AppendLoss(b []byte, l *listener.Loss) []byte {
 		What  string `json:"what"`
 		Text  string `json:"text"`
 		Count uint64 `json:"count"`
-	}{"loss", l.What, quantity.Agree(l.Count, l.Text), l.Count})
+	}{"loss", l.What, l.Words(), l.Count})
 }
 
 // Summary is the last line of a trace.

@@ -124,16 +124,16 @@ func (r *Row) Imbalance() (int64, bool) {
 		int64(r.Accepted+r.Purged+r.MigratedOut+uint64(r.Depth)), r.AttachKnown
 }
 
-// fresh is until when something that happened makes a row worse, in ns.
-const fresh = int64(10 * time.Second)
+// Recently is until when something that happened makes a row worse, in ns.
+const Recently = int64(10 * time.Second)
 
-// failing says that accept() failed lately.
-func (r *Row) failing() bool {
-	return slices.ContainsFunc(r.AcceptErrors, func(a AcceptFailures) bool { return r.Time-a.Last < fresh })
+// Failing says that accept() failed lately.
+func (r *Row) Failing() bool {
+	return slices.ContainsFunc(r.AcceptErrors, func(a AcceptFailures) bool { return r.Time-a.Last < Recently })
 }
 
-// refusing says that a connection was refused lately.
-func (r *Row) refusing() bool { return r.LastOverflow != 0 && r.Time-r.LastOverflow < fresh }
+// Refusing says that a connection was refused lately.
+func (r *Row) Refusing() bool { return r.LastOverflow != 0 && r.Time-r.LastOverflow < Recently }
 
 // Rows are all rows as of the latest event or sample, the worst first: stalled,
 // then those where accept() fails or connections are refused lately, then by
@@ -186,8 +186,8 @@ func worse(a, b *Row) int {
 	}
 	return cmp.Or(
 		compareStalls(a.StalledSince, b.StalledSince),
-		first(a.failing(), b.failing()),
-		first(a.refusing(), b.refusing()),
+		first(a.Failing(), b.Failing()),
+		first(a.Refusing(), b.Refusing()),
 		cmp.Compare(b.Unaccepted.Dead(), a.Unaccepted.Dead()),
 		cmp.Compare(b.fill(), a.fill()),
 		cmp.Compare(b.Failed(), a.Failed()),

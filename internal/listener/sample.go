@@ -12,6 +12,10 @@ import (
 	"acceptwatch/internal/quantity"
 )
 
+// Restricted is the mode of a source that cannot watch accept(): it samples waits,
+// and counts neither refused connections nor failed accepts.
+const Restricted = "restricted"
+
 // Key is the address that a listener is bound to, or that of a connection's
 // own end, with what tells equal addresses apart.
 type Key struct {
@@ -120,5 +124,8 @@ type Loss struct {
 	Count uint64
 }
 
+// Words are those of Text that go with the count: "event found the buffer full".
+func (l *Loss) Words() string { return quantity.Agree(l.Count, l.Text) }
+
 // String says how many of what were lost: "1 event found the buffer full".
-func (l Loss) String() string { return quantity.Of(l.Count, l.Text) }
+func (l Loss) String() string { return quantity.Count(l.Count) + " " + l.Words() }

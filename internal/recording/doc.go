@@ -93,6 +93,11 @@
 // difference. A histogram is its greatest wait, 2n + whether that is known, and
 // n times how many buckets are passed over and by how much the next one grew.
 //
+// Losses are their number and, of each, the place of the key's loss that has the
+// same words, from 1, and the zigzag of how much its count grew; or 0, a key for
+// machines, the words for people, which follow the count ("event found the buffer
+// full" after 1), and the count.
+//
 // # What can be lost
 //
 // A block is written with one write(2) when it is full or 1 s old, so kill -9

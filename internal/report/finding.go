@@ -56,14 +56,11 @@ func (w words) listener(l *Listener) []Finding {
 
 // notCalled is why nobody accepted, when accept() was not seen to fail.
 func (w words) notCalled() string {
-	if w.r.Header.Mode == restricted {
+	if w.r.Header.Mode == listener.Restricted {
 		return "whether accept() was called is not seen in mode restricted"
 	}
 	return "no accept() failed, so nobody called it"
 }
-
-// restricted is the mode in which failed accepts and refusals are not counted.
-const restricted = "restricted"
 
 func (w words) stall(l *Listener, s *Stall) string {
 	text := fmt.Sprintf("Nothing was accepted for %s (%s), with up to %s in a queue of %s + 1 places",

@@ -164,7 +164,7 @@ func WriteJSON(out io.Writer, r *Report) error {
 		head.Torn = r.Flaws.Torn.Error()
 	}
 	put(&head)
-	refusals := r.Header.Mode != restricted
+	refusals := r.Header.Mode != listener.Restricted
 	for i := range r.Listeners {
 		l := &r.Listeners[i]
 		line := export.Listener{Row: &l.Row, Owners: l.Owners, Refusals: refusals, Wall: wall, HeldKnown: l.HeldKnown}

@@ -9,8 +9,8 @@ import (
 	"acceptwatch/internal/event"
 )
 
-// slowWait is the wait from which an accepted line is highlighted.
-const slowWait = time.Second
+// SlowWait is the wait from which one is highlighted.
+const SlowWait = time.Second
 
 // Line is an event with what only the state of all listeners knows of it.
 type Line struct {
@@ -79,7 +79,7 @@ func (r *renderer) appendLine(b []byte, l *Line) []byte {
 	switch {
 	case words != "":
 		s = problem
-	case known && wait >= slowWait:
+	case known && wait >= SlowWait:
 		s = slow
 	}
 	b = r.append(b, s)

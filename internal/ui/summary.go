@@ -192,7 +192,7 @@ func (p *Printer) deepest(l *Listener, mode string) {
 	if l.Open+int(l.Closed) > 1 {
 		about += " in one queue"
 	}
-	if mode == "restricted" {
+	if mode == listener.Restricted {
 		about += " when somebody looked"
 	}
 	if l.MaxDepth > l.MaxDepthBacklog || l.Full > 0 {

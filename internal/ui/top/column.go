@@ -23,9 +23,6 @@ type column struct {
 	draw  func(b *board, p *place, width int, to *Line) // instead of cell
 }
 
-// slowWait is the wait from which one is highlighted.
-const slowWait = time.Second
-
 // columns are those of the table, from left to right.
 func columns() []column {
 	return []column{
@@ -93,7 +90,7 @@ func addressCell(b *board, p *place, width int) (string, Style) {
 		words = full
 	}
 	switch {
-	case p.stalled(), p.failing(), p.refusing():
+	case p.stalled(), p.l.Failing(), p.l.Refusing():
 		return cutMiddle(words, width), Problem
 	case p.l.Open == 0:
 		return cutMiddle(words, width), Faint
@@ -171,7 +168,7 @@ func oldestCell(_ *board, p *place, _ int) (string, Style) {
 		return "", Plain
 	case !known:
 		return "?", Faint
-	case age >= slowWait:
+	case age >= ui.SlowWait:
 		return brief(age), Slow
 	}
 	return brief(age), Plain
@@ -193,7 +190,7 @@ func wait(of func(*listener.Waits) time.Duration) func(*board, *place, int) (str
 		switch {
 		case p.interval.Count == 0:
 			return "", Plain
-		case w >= slowWait:
+		case w >= ui.SlowWait:
 			return brief(w), Slow
 		}
 		return brief(w), Plain
@@ -211,14 +208,14 @@ func overflowCell(b *board, p *place, width int) (string, Style) {
 	if !b.about.Refusals {
 		return "-", Faint
 	}
-	return count(p.l.Overflow(), width, p.refusing())
+	return count(p.l.Overflow(), width, p.l.Refusing())
 }
 
 func errorCell(b *board, p *place, width int) (string, Style) {
 	if !b.about.Refusals {
 		return "-", Faint
 	}
-	return count(p.l.Failed(), width, p.failing())
+	return count(p.l.Failed(), width, p.l.Failing())
 }
 
 // count shows a number that is best 0, and marks it.

@@ -109,7 +109,7 @@ func (s *section) state() (lines []Line) {
 	for i := range l.AcceptErrors {
 		f := &l.AcceptErrors[i]
 		style := Plain
-		if l.Time-f.Last < recently {
+		if l.Time-f.Last < listener.Recently {
 			style = Problem
 		}
 		if i < 3 {
@@ -117,7 +117,7 @@ func (s *section) state() (lines []Line) {
 				ui.Plural(f.Count, "time"), ui.FailureText(f), s.b.about.Wall(f.Last).Format("15:04:05")))...)
 		}
 	}
-	if s.p.refusing() {
+	if l.Refusing() {
 		lines = append(lines, s.wrapped(Problem, "", "OVERFLOW: the queue is full, and clients are refused; the last one at "+
 			s.b.about.Wall(l.LastOverflow).Format("15:04:05"))...)
 	}
@@ -271,7 +271,7 @@ func (s *section) histogram() []Line {
 		l.add(Plain, "  "+right(name, 9)+" "+right(ui.Count(counts[i]), 11)+" ")
 		filled, _ := bar(float64(counts[i])/float64(most), max(s.width-l.columns-2, 10))
 		style := Bar
-		if i > 0 && bounds[i-1] >= slowWait {
+		if i > 0 && bounds[i-1] >= ui.SlowWait {
 			style = Slow
 		}
 		l.add(style, filled)

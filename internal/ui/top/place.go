@@ -215,15 +215,4 @@ func (p *place) oldest() time.Duration {
 	return age
 }
 
-// recently is until when something that happened is marked, in ns.
-const recently = int64(10 * time.Second)
-
 func (p *place) stalled() bool { return p.l.StalledSince != 0 }
-
-func (p *place) refusing() bool {
-	return p.l.LastOverflow != 0 && p.l.Time-p.l.LastOverflow < recently
-}
-
-func (p *place) failing() bool {
-	return slices.ContainsFunc(p.l.AcceptErrors, func(f listener.AcceptFailures) bool { return p.l.Time-f.Last < recently })
-}

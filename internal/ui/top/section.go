@@ -97,7 +97,7 @@ func (s *section) acceptors() []Line {
 		var l Line
 		l.add(Plain, fmt.Sprintf("  %s %s/s %s %s", left(name, 30), right(rate(a.rate), 6), right(ui.Count(a.total), 11),
 			right(fmt.Sprintf("%d%%", 100*a.total/max(all, 1)), 4)))
-		if ago := time.Duration(max(0, s.p.l.Time-a.last)); ago >= slowWait {
+		if ago := time.Duration(max(0, s.p.l.Time-a.last)); ago >= ui.SlowWait {
 			l.add(Faint, "  "+ui.Duration(ago)+" ago")
 		}
 		lines = append(lines, l)

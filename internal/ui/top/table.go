@@ -59,8 +59,8 @@ func (m *Model) totals() (l Line) {
 	perSecond := 0.0
 	for _, p := range m.shown.places {
 		stalled += one(p.stalled())
-		failing += one(p.failing())
-		refusing += one(p.refusing())
+		failing += one(p.l.Failing())
+		refusing += one(p.l.Refusing())
 		queued += uint64(p.l.Depth)
 		dead += uint64(p.l.Unaccepted.Dead())
 		perSecond += max(p.rate, 0)
@@ -173,7 +173,7 @@ func (m *Model) row(p *place, selected bool, shown []column, widths []int) (l Li
 	switch {
 	case p.stalled():
 		l.add(Problem, "!")
-	case p.failing(), p.refusing():
+	case p.l.Failing(), p.l.Refusing():
 		l.add(Problem, "*")
 	default:
 		l.add(Plain, " ")
