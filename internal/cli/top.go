@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/ui"
 )
@@ -183,9 +185,10 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 }
 
 // onScreen runs something while its view is on the screen, with a log that is
-// shown there.
+// shown there. What would kill the process and leave the terminal as it is then,
+// such as that its window is closed, ends it too.
 func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run func(context.Context, *app) error) error {
-	ctx, quit := context.WithCancel(ctx)
+	ctx, quit := signal.NotifyContext(ctx, unix.SIGHUP, unix.SIGQUIT)
 	defer quit()
 	screen, err := openTopScreen(view, !o.trace.noColor && ui.UseColor(a.Out, a.env.getenv))
 	if err != nil {
@@ -193,10 +196,11 @@ func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run fu
 	}
 	shown := *a
 	shown.log = newLog(view)
+	shown.env.spawn = func(run func()) { a.env.spawn(func() { screen.guard(run) }) }
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		screen.run(ctx, quit)
+		screen.guard(func() { screen.run(ctx, quit) })
 	}()
 	defer func() {
 		quit()

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gdamore/tcell/v3"
+
 	"acceptwatch/internal/golden"
 )
 
@@ -17,6 +19,7 @@ import (
 type terminal struct {
 	t   *testing.T
 	env []string
+	dir string // where the command runs
 }
 
 // openTerminal runs a shell command in a terminal of a size, with variables of the
@@ -38,9 +41,9 @@ func openTerminal(t *testing.T, width, height int, command string, env ...string
 	if err := os.WriteFile(script, []byte(command+"\necho \"code $?\"\nexec sleep 1000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	x := &terminal{t: t, env: append(os.Environ(), "TMUX_TMPDIR="+dir, "TMUX=", "TZ=UTC", "LC_ALL=C.UTF-8")}
+	x := &terminal{t: t, dir: dir, env: append(os.Environ(), "TMUX_TMPDIR="+dir, "TMUX=", "TZ=UTC", "LC_ALL=C.UTF-8")}
 	x.env = append(x.env, env...)
-	x.tmux("-f", config, "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "sh "+script)
+	x.tmux("-f", config, "new-session", "-d", "-c", dir, "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "sh "+script)
 	t.Cleanup(func() {
 		x.tmux("kill-server")
 		os.RemoveAll(dir)
@@ -62,6 +65,18 @@ func (x *terminal) tmux(args ...string) string {
 func (x *terminal) keys(keys ...string) {
 	x.t.Helper()
 	x.tmux(append([]string{"send-keys"}, keys...)...)
+}
+
+// signal sends a signal to the process whose number is in the file pid.
+func (x *terminal) signal(name string) {
+	x.t.Helper()
+	pid, err := os.ReadFile(filepath.Join(x.dir, "pid"))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if out, err := exec.Command("kill", "-"+name, strings.TrimSpace(string(pid))).CombinedOutput(); err != nil {
+		x.t.Fatalf("kill: %v: %s", err, out)
+	}
 }
 
 func (x *terminal) screen() string { return x.tmux("capture-pane", "-p") }
@@ -167,7 +182,7 @@ func TestTopShowsWhatHappensNow(t *testing.T) {
 	x.until("code 0")
 }
 
-// The terminal is as it was, after Ctrl-C and after SIGTERM too.
+// The terminal is as it was, after Ctrl-C and after signals that end it too.
 func TestTopGivesTheTerminalBack(t *testing.T) {
 	x := openTerminal(t, 80, 24, "echo before; acceptwatch-busy top; echo after $?; stty -a")
 	x.until("accepted/s")
@@ -178,12 +193,49 @@ func TestTopGivesTheTerminalBack(t *testing.T) {
 			t.Errorf("no %q after Ctrl-C:\n%s", want, screen)
 		}
 	}
-	x = openTerminal(t, 80, 24, "echo before; sh -c '(sleep 3; kill $$) & exec acceptwatch-busy top'; echo after $?")
-	screen = x.until("after 0")
-	if !strings.Contains(screen, "before") {
-		t.Errorf("after SIGTERM:\n%s", screen)
+	for _, signal := range []string{"TERM", "HUP", "QUIT"} {
+		x := openTerminal(t, 80, 24, "echo before; sh -c 'echo $$ > pid; exec acceptwatch-busy top'; echo after $?")
+		x.until("accepted/s")
+		x.signal(signal)
+		screen := x.until("after 0")
+		if !strings.Contains(screen, "before") {
+			t.Errorf("after SIG%s:\n%s", signal, screen)
+		}
+		if cursor := x.tmux("display-message", "-p", "#{cursor_flag}"); strings.TrimSpace(cursor) != "1" {
+			t.Errorf("after SIG%s the cursor is hidden", signal)
+		}
 	}
 }
+
+// A panic leaves nothing locked that the screen waits for, and gives the terminal
+// back.
+func TestTopPanicsInTheOpen(t *testing.T) {
+	panics := func(run func()) (failure any) {
+		defer func() { failure = recover() }()
+		run()
+		return nil
+	}
+	v := newTopView(time.Second, false)
+	if panics(func() { v.table(1, nil, nil) }) == nil { // there is no clock
+		t.Error("nothing was wrong")
+	}
+	if !v.mu.TryLock() {
+		t.Error("the view is locked")
+	}
+	f := &givenBack{}
+	s := &topScreen{Screen: f}
+	if got := panics(func() { s.guard(func() { panic("of something beside") }) }); got != "of something beside" || f.times != 1 {
+		t.Errorf("panic %v, the terminal was given back %d times", got, f.times)
+	}
+}
+
+// givenBack is a screen that counts how often it was.
+type givenBack struct {
+	tcell.Screen
+	times int
+}
+
+func (g *givenBack) Fini() { g.times++ }
 
 func TestTopWithoutColour(t *testing.T) {
 	path := recordNight(t)
