@@ -64,7 +64,7 @@ func (r *replay) run(ctx context.Context) error {
 		if r.player == nil {
 			return r.finish(ctx)
 		}
-		if !r.player.over(ctx) {
+		if !r.player.over(ctx, r.now) {
 			return nil
 		}
 		if err := r.goTo(r.player.take()); err != nil {

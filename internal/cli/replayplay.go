@@ -15,7 +15,7 @@ func (r *replay) play(ctx context.Context) error {
 		}
 		rec := r.reader.Record()
 		var err error
-		if at, told := rec.Time(); told && r.player != nil && r.session != nil && r.player.reach(ctx, at) {
+		if r.elsewhere(ctx, rec) {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -38,6 +38,20 @@ func (r *replay) play(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// elsewhere waits for the turn of a record, if there is a player, and says that
+// something else is wanted instead. Before anything is shown there is nothing to
+// wait for.
+func (r *replay) elsewhere(ctx context.Context, rec *recording.Record) bool {
+	at, told := rec.Time()
+	switch {
+	case r.player == nil || r.session == nil || !told:
+		return false
+	case !r.began || r.ended:
+		return r.player.elsewhere(ctx)
+	}
+	return r.player.reach(ctx, at)
 }
 
 // goTo goes on at a time of the run that is shown, as its user wants. What happened

@@ -142,6 +142,8 @@ func TestTopPlaysARecordingByKeys(t *testing.T) {
 		{"Left", "full.txt"},
 		{"+ +", "faster.txt"},
 		{"- -", "full.txt"},
+		{"0", "beginning.txt"},
+		{"] Right Right", "full.txt"},
 		{"j Enter", "failing_listener.txt"},
 	} {
 		x.keys(strings.Fields(step.keys)...)
@@ -157,6 +159,17 @@ func TestTopPlaysARecordingByKeys(t *testing.T) {
 	x.shows("full_listener_200.txt")
 	x.keys("q")
 	x.until("code 0")
+}
+
+// Of the runs of a recording one is played after the other, each to its own end.
+func TestTopPlaysAllRuns(t *testing.T) {
+	path := recordNight(t)
+	x := openTerminal(t, 120, 24, "cat "+path+" "+path+" > two.trace; acceptwatch top -r two.trace")
+	x.until("02:00:00 to 02:02:00")
+	x.keys(strings.Fields(strings.Repeat("+ ", 10))...)
+	x.until("at its end 1024x  02:02:00 of 02:00:00 to 02:02:00")
+	x.keys("Space", "0", "]")
+	x.until("paused 1024x  02:01:00 of 02:00:00 to 02:02:00")
 }
 
 // What happens now is shown by the same keys, until the user quits.
