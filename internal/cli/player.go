@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -50,6 +51,19 @@ func (p *player) begin(from, to int64) {
 	defer p.mu.Unlock()
 	p.from, p.to = from, to
 	p.goTo(from)
+}
+
+// confine leaves only a part of the run to be played, in ns of the recording.
+func (p *player) confine(from, to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if from > p.from {
+		p.from = from
+		p.goTo(from)
+	}
+	if to != math.MaxInt64 && (p.to == 0 || to < p.to) {
+		p.to = to
+	}
 }
 
 // goTo puts the position somewhere.

@@ -57,13 +57,14 @@ func (r *replay) elsewhere(ctx context.Context, rec *recording.Record) bool {
 // goTo goes on at a time of the run that is shown, as its user wants. What happened
 // shortly before is taken too, so that what is shown then has a past.
 func (r *replay) goTo(to int64) error {
-	h, known := r.header, r.hosts.known
+	h, known, placed, from, until := r.header, r.hosts.known, r.placed, r.from, r.to
 	if err := r.reader.SeekTime(to - recording.Lead); err != nil {
 		return recordingError(r.how.path, err)
 	}
 	if err := r.open(h, h.Partial() || to-recording.Lead > h.Clock.Monotonic); err != nil {
 		return err
 	}
+	r.placed, r.from, r.to = placed, from, until
 	r.hosts.known = known // who held a socket held it then too
 	return nil
 }

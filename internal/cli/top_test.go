@@ -172,6 +172,32 @@ func TestTopPlaysAllRuns(t *testing.T) {
 	x.until("paused 1024x  02:01:00 of 02:00:00 to 02:02:00")
 }
 
+// A part of a recording is all that there is of it.
+func TestTopPlaysAPart(t *testing.T) {
+	path := recordNight(t)
+	x := openTerminal(t, 120, 24, "acceptwatch top --since 70s --until 02:01:40 -r - < "+path)
+	x.until("playing 1x  02:01:")
+	x.keys("Space")
+	x.until("paused")
+	x = openTerminal(t, 120, 24, "acceptwatch top --since 70s --until 02:01:40 -r "+path)
+	x.until("playing 1x  02:01:")
+	x.keys("Space", "0")
+	x.until("paused 1x  02:01:10 of 02:01:10 to 02:01:40")
+	x.until(" 17/16 ")
+	x.keys("[")
+	x.until("paused 1x  02:01:10 of")
+	x.keys("]")
+	x.until("at its end 1x  02:01:40 of")
+	x.keys("Left")
+	x.until("paused 1x  02:01:30 of")
+	x.keys("q")
+	x.until("code 0")
+	x = openTerminal(t, 120, 24, "acceptwatch top --since 1h -r "+path)
+	if screen := x.until("code 2"); !strings.Contains(screen, "--since is after the end") {
+		t.Errorf("of nothing:\n%s", screen)
+	}
+}
+
 // What happens now is shown by the same keys, until the user quits.
 func TestTopShowsWhatHappensNow(t *testing.T) {
 	x := openTerminal(t, 100, 30, "acceptwatch-busy top --port 8000")
