@@ -118,7 +118,7 @@ func TestRecordingsAreCompletedByWhatIsInThem(t *testing.T) {
 		check(os.WriteFile(filepath.Join(dir, name), content, 0o644))
 	}
 	want := []string{dir + "/night.trace.1", dir + "/no-ending"}
-	for _, words := range [][]string{{"report", dir + "/n"}, {"export", dir + "/n"}, {"trace", "-r", dir + "/n"}} {
+	for _, words := range [][]string{{"report", dir + "/n"}, {"export", dir + "/n"}, {"trace", "-r", dir + "/n"}, {"top", "-r", dir + "/n"}} {
 		if offers, directive := completed(t, words...); directive != noFiles || cmp.Diff(want, offers) != "" {
 			t.Errorf("%q: directive %s\n%s", words, directive, cmp.Diff(want, offers))
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -15,6 +16,11 @@ const (
 	fastest = 1024.0
 )
 
+// mostBehind is how far what is shown may be behind its time, by the clock of
+// whoever looks: a recording that cannot be read as fast as it is to be played is
+// played as fast as it can be read.
+const mostBehind = 100 * time.Millisecond
+
 // player says when a replay goes on, as its user wants it.
 type player struct {
 	clock   func() int64 // ns, CLOCK_MONOTONIC of now
@@ -26,6 +32,7 @@ type player struct {
 	from, to int64 // ns, of the recording; to 0: not known
 	at       int64 // ns: where it was
 	since    int64 // ns: when it was there
+	met      int64 // ns: the latest time since then whose turn it was
 	speed    float64
 	paused   bool
 	caught   bool   // it has come to where it is to be
@@ -46,9 +53,22 @@ func (p *player) begin(from, to int64) {
 	p.goTo(from)
 }
 
+// confine leaves only a part of the run to be played, in ns of the recording.
+func (p *player) confine(from, to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if from > p.from {
+		p.from = from
+		p.goTo(from)
+	}
+	if to != math.MaxInt64 && (p.to == 0 || to < p.to) {
+		p.to = to
+	}
+}
+
 // goTo puts the position somewhere.
 func (p *player) goTo(at int64) {
-	p.at, p.since = at, p.clock()
+	p.at, p.since, p.met = at, p.clock(), at
 	p.caught, p.ended = false, false
 }
 
@@ -142,6 +162,8 @@ func (p *player) reach(ctx context.Context, at int64) (elsewhere bool) {
 		}
 		ahead := at - p.position()
 		if ahead <= 0 {
+			p.met = max(p.met, at)
+			p.keepUp()
 			p.mu.Unlock()
 			return false
 		}
@@ -162,15 +184,31 @@ func (p *player) reach(ctx context.Context, at int64) (elsewhere bool) {
 	return true
 }
 
-// over waits at the end of the recording. It returns false when ctx has ended.
-func (p *player) over(ctx context.Context) (elsewhere bool) {
+// keepUp has the clock wait for what is shown, when that is late.
+func (p *player) keepUp() {
+	late := float64(p.position()-p.met) / p.speed // in ns of whoever looks
+	if p.caught && !p.paused && late > float64(mostBehind) {
+		p.at, p.since = p.met, p.clock()
+	}
+}
+
+// elsewhere says that something else is wanted than what comes next, or ctx has
+// ended.
+func (p *player) elsewhere(ctx context.Context) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wanted != nil || ctx.Err() != nil
+}
+
+// over waits at the end of the recording, which is at a time if it was not known
+// before. It returns false when ctx has ended.
+func (p *player) over(ctx context.Context, end int64) (elsewhere bool) {
 	p.arrive()
 	p.mu.Lock()
-	p.hold()
-	p.ended = true
-	if p.to != 0 {
-		p.at = p.to
+	if p.to == 0 {
+		p.to = max(end, p.from)
 	}
+	p.at, p.ended = p.to, true
 	p.mu.Unlock()
 	for ctx.Err() == nil {
 		p.mu.Lock()

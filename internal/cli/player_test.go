@@ -89,8 +89,53 @@ func TestPlayerWaitsForItsTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.take()
 	p.redraw = cancel
-	if p.over(ctx) || !p.tape().Ended || p.tape().At != 1120*second {
+	if p.over(ctx, 1119*second) || !p.tape().Ended || p.tape().At != 1120*second {
 		t.Errorf("at the end: %+v", p.tape())
+	}
+}
+
+// What cannot be read as fast as it is to be played is played as fast as it is read,
+// so that what the user does is about what is on the screen.
+func TestPlayerWaitsForWhatIsLate(t *testing.T) {
+	p, now := playing()
+	p.obey(top.Command{Faster: true}) // 2 s a second, of which 1 can be read
+	for at := 1000 * second; at < 1060*second; at += second {
+		*now += second
+		if p.reach(context.Background(), at) {
+			t.Fatalf("at %d s something else is wanted", at/second)
+		}
+		if got := p.tape().At; got != at {
+			t.Fatalf("it is at %d s, and %d s are shown", got/second, at/second)
+		}
+	}
+	p.reach(context.Background(), 1050*second) // it came out of order
+	if got := p.tape().At; got != 1059*second {
+		t.Errorf("it went back to %d s", got/second)
+	}
+	*now += int64(mostBehind)
+	p.reach(context.Background(), 1059*second)
+	if got, want := p.tape().At, 1059*second+2*int64(mostBehind); got != want {
+		t.Errorf("it waited for what is hardly late: it is at %d ns, want %d", got, want)
+	}
+	p.obey(top.Command{Seek: 10 * time.Second})
+	if got := p.take(); got != 1060*second {
+		t.Errorf("10 s on are at %d s", got/second)
+	}
+}
+
+// Where a run ends that is not the first one is known when it is over.
+func TestPlayerStaysAtAnEndThatIsFound(t *testing.T) {
+	p, _ := playing()
+	p.begin(1000*second, 0)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.redraw = cancel
+	p.over(ctx, 1030*second)
+	if got := p.tape(); got.To != 1030*second || got.At != got.To || !got.Ended {
+		t.Errorf("%+v", got)
+	}
+	p.obey(top.Command{Seek: time.Minute})
+	if got := p.take(); got != 1030*second {
+		t.Errorf("a minute on it is at %d s", got/second)
 	}
 }
 

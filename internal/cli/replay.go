@@ -61,10 +61,10 @@ func (r *replay) run(ctx context.Context) error {
 		if err := r.play(ctx); err != nil {
 			return err
 		}
-		if r.player == nil {
+		if r.player == nil || r.muted && !r.shown {
 			return r.finish(ctx)
 		}
-		if !r.player.over(ctx) {
+		if !r.player.over(ctx, r.now) {
 			return nil
 		}
 		if err := r.goTo(r.player.take()); err != nil {
@@ -136,6 +136,9 @@ func (r *replay) place(beginning int64) (leapt bool, err error) {
 	if r.from, r.to, err = r.how.span(beginning, r.header); err != nil {
 		return false, err
 	}
+	if r.player != nil {
+		r.player.confine(r.from, r.to)
+	}
 	if r.muted = r.from > beginning; r.muted && r.from-recording.Lead > beginning {
 		return r.leap(r.from - recording.Lead)
 	}
@@ -183,7 +186,7 @@ func (r *replay) take(ctx context.Context, rec *recording.Record) error {
 		}
 		if r.muted && at >= r.from {
 			r.now, r.start, r.muted = r.from, r.from, false
-			r.rebase()
+			r.countFromHere()
 			r.ready(r.from, "")
 		}
 		r.now = max(r.now, at)
@@ -194,9 +197,7 @@ func (r *replay) take(ctx context.Context, rec *recording.Record) error {
 	case recording.KindSample:
 		r.update(rec.Sample, rec.Waits)
 		if r.partial && !r.muted && !r.began {
-			if r.player == nil { // or the same would be counted from elsewhere each time
-				r.rebase()
-			}
+			r.countFromHere()
 			r.ready(r.now, "")
 		}
 		if !r.began {
@@ -220,6 +221,14 @@ func (r *replay) take(ctx context.Context, rec *recording.Record) error {
 		}
 	}
 	return nil
+}
+
+// countFromHere leaves out what was counted before. Where a player goes back and
+// forth, the same would be counted from elsewhere each time.
+func (r *replay) countFromHere() {
+	if r.player == nil {
+		r.rebase()
+	}
 }
 
 // learn takes what somebody found out about the host, of which long answers come

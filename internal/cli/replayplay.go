@@ -15,7 +15,7 @@ func (r *replay) play(ctx context.Context) error {
 		}
 		rec := r.reader.Record()
 		var err error
-		if at, told := rec.Time(); told && r.player != nil && r.session != nil && r.player.reach(ctx, at) {
+		if r.elsewhere(ctx, rec) {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -40,16 +40,31 @@ func (r *replay) play(ctx context.Context) error {
 	return nil
 }
 
+// elsewhere waits for the turn of a record, if there is a player, and says that
+// something else is wanted instead. Before anything is shown there is nothing to
+// wait for.
+func (r *replay) elsewhere(ctx context.Context, rec *recording.Record) bool {
+	at, told := rec.Time()
+	switch {
+	case r.player == nil || r.session == nil || !told:
+		return false
+	case !r.began || r.ended:
+		return r.player.elsewhere(ctx)
+	}
+	return r.player.reach(ctx, at)
+}
+
 // goTo goes on at a time of the run that is shown, as its user wants. What happened
 // shortly before is taken too, so that what is shown then has a past.
 func (r *replay) goTo(to int64) error {
-	h, known := r.header, r.hosts.known
+	h, known, placed, from, until := r.header, r.hosts.known, r.placed, r.from, r.to
 	if err := r.reader.SeekTime(to - recording.Lead); err != nil {
 		return recordingError(r.how.path, err)
 	}
 	if err := r.open(h, h.Partial() || to-recording.Lead > h.Clock.Monotonic); err != nil {
 		return err
 	}
+	r.placed, r.from, r.to = placed, from, until
 	r.hosts.known = known // who held a socket held it then too
 	return nil
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/ui"
 )
@@ -20,12 +22,13 @@ its queue, who accepts, why nobody does, and what happened. ? lists the keys and
 what the columns mean.
 
 -r plays a recording as if it happened now: space pauses, + and - change the
-speed, left and right go back and on.`
+speed, left and right go back and on. --since and --until play a part of it; the
+counts are those since the recording began.`
 
 const topExamples = `  acceptwatch top
   acceptwatch top --port 8000-8010 --interval 500ms
   acceptwatch top --comm nginx
-  acceptwatch top -r incident.trace`
+  acceptwatch top -r incident.trace --since 14:02`
 
 // shortestInterval bounds what a user may ask for: each look costs.
 const shortestInterval = 100 * time.Millisecond
@@ -44,8 +47,8 @@ func newTopCommand(a *app) *cobra.Command {
 	var (
 		o       topOptions
 		filters filterFlags
+		from    replayFlags
 		mode    string
-		path    string
 	)
 	t := &o.trace
 	cmd := &cobra.Command{
@@ -56,7 +59,7 @@ func newTopCommand(a *app) *cobra.Command {
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if path != "" {
+			if from.path != "" {
 				t.filter, err = filters.recorded()
 			} else {
 				t.filter, err = filters.filter()
@@ -67,17 +70,18 @@ func newTopCommand(a *app) *cobra.Command {
 			if t.mode, err = parseMode(mode); err != nil {
 				return err
 			}
-			if path != "" && cmd.Flags().Changed("mode") {
-				return usageErrorf("--mode is for what happens now, and -r shows a recording: leave one of them out")
-			}
 			if err := o.check(); err != nil {
+				return err
+			}
+			how, err := from.parse(cmd, a.env.now().Location(), "mode")
+			if err != nil {
 				return err
 			}
 			if err := a.fitsScreen(); err != nil {
 				return err
 			}
-			if path != "" {
-				return a.playTop(cmd.Context(), &o, replayOptions{path: path, ownStall: cmd.Flags().Changed("stall-after")})
+			if from.path != "" {
+				return a.playTop(cmd.Context(), &o, how)
 			}
 			return a.liveTop(cmd.Context(), &o)
 		},
@@ -88,7 +92,7 @@ func newTopCommand(a *app) *cobra.Command {
 	flags.StringVar(&mode, "mode", "auto", "how to watch the kernel: `mode` auto, fentry, kprobe or restricted")
 	flags.DurationVar(&o.interval, "interval", time.Second, "look again after this `time`, which rates and waits are of")
 	flags.DurationVar(&t.stallAfter, "stall-after", time.Second, "call it a stall when nobody accepts from a non-empty queue for this `time`")
-	flags.StringVarP(&path, "read", "r", "", "play this recording instead of what happens now; a `file`")
+	from.register(cmd, "play this recording instead of what happens now; -: standard input")
 	flags.BoolVar(&t.noColor, "no-color", false, "no colours (nor with NO_COLOR set)")
 	flags.SortFlags = false
 	return cmd
@@ -183,9 +187,10 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 }
 
 // onScreen runs something while its view is on the screen, with a log that is
-// shown there. It ends when the screen does.
+// shown there. It ends when the screen does; what would kill the process and leave
+// the terminal as it is then, such as that its window is closed, ends it too.
 func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run func(context.Context, *app) error) (err error) {
-	ctx, quit := context.WithCancel(ctx)
+	ctx, quit := signal.NotifyContext(ctx, unix.SIGHUP, unix.SIGQUIT)
 	defer quit()
 	screen, err := openTopScreen(view, !o.trace.noColor && ui.UseColor(a.Out, a.env.getenv))
 	if err != nil {
@@ -193,10 +198,11 @@ func (a *app) onScreen(ctx context.Context, o *topOptions, view *topView, run fu
 	}
 	shown := *a
 	shown.log = newLog(view)
+	shown.env.spawn = func(run func()) { a.env.spawn(func() { screen.guard(run) }) }
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		screen.run(ctx, quit)
+		screen.guard(func() { screen.run(ctx, quit) })
 	}()
 	defer func() {
 		quit()

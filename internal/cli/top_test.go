@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gdamore/tcell/v3"
+
 	"acceptwatch/internal/golden"
 )
 
@@ -18,6 +20,7 @@ import (
 type terminal struct {
 	t   *testing.T
 	env []string
+	dir string // where the command runs
 }
 
 // openTerminal runs a shell command in a terminal of a size, with variables of the
@@ -39,9 +42,9 @@ func openTerminal(t *testing.T, width, height int, command string, env ...string
 	if err := os.WriteFile(script, []byte(command+"\necho \"code $?\"\nexec sleep 1000\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	x := &terminal{t: t, env: append(os.Environ(), "TMUX_TMPDIR="+dir, "TMUX=", "TZ=UTC", "LC_ALL=C.UTF-8")}
+	x := &terminal{t: t, dir: dir, env: append(os.Environ(), "TMUX_TMPDIR="+dir, "TMUX=", "TZ=UTC", "LC_ALL=C.UTF-8")}
 	x.env = append(x.env, env...)
-	x.tmux("-f", config, "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "sh "+script)
+	x.tmux("-f", config, "new-session", "-d", "-c", dir, "-x", fmt.Sprint(width), "-y", fmt.Sprint(height), "sh "+script)
 	t.Cleanup(func() {
 		x.tmux("kill-server")
 		os.RemoveAll(dir)
@@ -63,6 +66,18 @@ func (x *terminal) tmux(args ...string) string {
 func (x *terminal) keys(keys ...string) {
 	x.t.Helper()
 	x.tmux(append([]string{"send-keys"}, keys...)...)
+}
+
+// signal sends a signal to the process whose number is in the file pid.
+func (x *terminal) signal(name string) {
+	x.t.Helper()
+	pid, err := os.ReadFile(filepath.Join(x.dir, "pid"))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if out, err := exec.Command("kill", "-"+name, strings.TrimSpace(string(pid))).CombinedOutput(); err != nil {
+		x.t.Fatalf("kill: %v: %s", err, out)
+	}
 }
 
 func (x *terminal) screen() string { return x.tmux("capture-pane", "-p") }
@@ -128,6 +143,8 @@ func TestTopPlaysARecordingByKeys(t *testing.T) {
 		{"Left", "full.txt"},
 		{"+ +", "faster.txt"},
 		{"- -", "full.txt"},
+		{"0", "beginning.txt"},
+		{"] Right Right", "full.txt"},
 		{"j Enter", "failing_listener.txt"},
 	} {
 		x.keys(strings.Fields(step.keys)...)
@@ -143,6 +160,43 @@ func TestTopPlaysARecordingByKeys(t *testing.T) {
 	x.shows("full_listener_200.txt")
 	x.keys("q")
 	x.until("code 0")
+}
+
+// Of the runs of a recording one is played after the other, each to its own end.
+func TestTopPlaysAllRuns(t *testing.T) {
+	path := recordNight(t)
+	x := openTerminal(t, 120, 24, "cat "+path+" "+path+" > two.trace; acceptwatch top -r two.trace")
+	x.until("02:00:00 to 02:02:00")
+	x.keys(strings.Fields(strings.Repeat("+ ", 10))...)
+	x.until("at its end 1024x  02:02:00 of 02:00:00 to 02:02:00")
+	x.keys("Space", "0", "]")
+	x.until("paused 1024x  02:01:00 of 02:00:00 to 02:02:00")
+}
+
+// A part of a recording is all that there is of it.
+func TestTopPlaysAPart(t *testing.T) {
+	path := recordNight(t)
+	x := openTerminal(t, 120, 24, "acceptwatch top --since 70s --until 02:01:40 -r - < "+path)
+	x.until("playing 1x  02:01:")
+	x.keys("Space")
+	x.until("paused")
+	x = openTerminal(t, 120, 24, "acceptwatch top --since 70s --until 02:01:40 -r "+path)
+	x.until("playing 1x  02:01:")
+	x.keys("Space", "0")
+	x.until("paused 1x  02:01:10 of 02:01:10 to 02:01:40")
+	x.until(" 17/16 ")
+	x.keys("[")
+	x.until("paused 1x  02:01:10 of")
+	x.keys("]")
+	x.until("at its end 1x  02:01:40 of")
+	x.keys("Left")
+	x.until("paused 1x  02:01:30 of")
+	x.keys("q")
+	x.until("code 0")
+	x = openTerminal(t, 120, 24, "acceptwatch top --since 1h -r "+path)
+	if screen := x.until("code 2"); !strings.Contains(screen, "--since is after the end") {
+		t.Errorf("of nothing:\n%s", screen)
+	}
 }
 
 // What happens now is shown by the same keys, until the user quits.
@@ -168,7 +222,7 @@ func TestTopShowsWhatHappensNow(t *testing.T) {
 	x.until("code 0")
 }
 
-// The terminal is as it was, after Ctrl-C and after SIGTERM too.
+// The terminal is as it was, after Ctrl-C and after signals that end it too.
 func TestTopGivesTheTerminalBack(t *testing.T) {
 	x := openTerminal(t, 80, 24, "echo before; acceptwatch-busy top; echo after $?; stty -a")
 	x.until("accepted/s")
@@ -179,10 +233,17 @@ func TestTopGivesTheTerminalBack(t *testing.T) {
 			t.Errorf("no %q after Ctrl-C:\n%s", want, screen)
 		}
 	}
-	x = openTerminal(t, 80, 24, "echo before; sh -c '(sleep 3; kill $$) & exec acceptwatch-busy top'; echo after $?")
-	screen = x.until("after 0")
-	if !strings.Contains(screen, "before") {
-		t.Errorf("after SIGTERM:\n%s", screen)
+	for _, signal := range []string{"TERM", "HUP", "QUIT"} {
+		x := openTerminal(t, 80, 24, "echo before; sh -c 'echo $$ > pid; exec acceptwatch-busy top'; echo after $?")
+		x.until("accepted/s")
+		x.signal(signal)
+		screen := x.until("after 0")
+		if !strings.Contains(screen, "before") {
+			t.Errorf("after SIG%s:\n%s", signal, screen)
+		}
+		if cursor := x.tmux("display-message", "-p", "#{cursor_flag}"); strings.TrimSpace(cursor) != "1" {
+			t.Errorf("after SIG%s the cursor is hidden", signal)
+		}
 	}
 }
 
@@ -242,6 +303,35 @@ func needsRestricted(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 }
+// A panic leaves nothing locked that the screen waits for, and gives the terminal
+// back.
+func TestTopPanicsInTheOpen(t *testing.T) {
+	panics := func(run func()) (failure any) {
+		defer func() { failure = recover() }()
+		run()
+		return nil
+	}
+	v := newTopView(time.Second, false)
+	if panics(func() { v.table(1, nil, nil) }) == nil { // there is no clock
+		t.Error("nothing was wrong")
+	}
+	if !v.mu.TryLock() {
+		t.Error("the view is locked")
+	}
+	f := &givenBack{}
+	s := &topScreen{Screen: f}
+	if got := panics(func() { s.guard(func() { panic("of something beside") }) }); got != "of something beside" || f.times != 1 {
+		t.Errorf("panic %v, the terminal was given back %d times", got, f.times)
+	}
+}
+
+// givenBack is a screen that counts how often it was.
+type givenBack struct {
+	tcell.Screen
+	times int
+}
+
+func (g *givenBack) Fini() { g.times++ }
 
 func TestTopWithoutColour(t *testing.T) {
 	path := recordNight(t)

@@ -63,16 +63,21 @@ func topStyles(colour bool) map[top.Style]tcell.Style {
 	return styles
 }
 
-// run draws and takes keys until ctx ends. quit is called when the user wants to,
-// or there is no screen any more.
-func (s *topScreen) run(ctx context.Context, quit func()) {
-	// The terminal is given back whatever happens, or nobody could read what did.
+// guard runs a function. When it panics the terminal is given back first, or
+// nobody could read why.
+func (s *topScreen) guard(run func()) {
 	defer func() {
 		if failure := recover(); failure != nil {
 			s.Fini()
 			panic(failure)
 		}
 	}()
+	run()
+}
+
+// run draws and takes keys until ctx ends. quit is called when the user wants to,
+// or there is no screen any more.
+func (s *topScreen) run(ctx context.Context, quit func()) {
 	s.draw()
 	var last time.Time
 	var due <-chan time.Time

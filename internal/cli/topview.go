@@ -75,10 +75,10 @@ func (v *topView) table(at int64, all []ui.Listener, losses []listener.Loss) {
 		return // nothing has happened since
 	}
 	v.taken = at
-	v.mu.Lock()
-	v.wall = *v.clock
-	v.model.Take(&top.State{Time: at, Listeners: all, Losses: losses})
-	v.mu.Unlock()
+	v.with(func(m *top.Model) {
+		v.wall = *v.clock
+		m.Take(&top.State{Time: at, Listeners: all, Losses: losses})
+	})
 	v.redraw()
 }
 
@@ -95,9 +95,7 @@ func (v *topView) queued(e *event.Event) {
 }
 
 func (v *topView) diagnosis(d *ui.Diagnosis) {
-	v.mu.Lock()
-	v.model.Diagnosed(d)
-	v.mu.Unlock()
+	v.with(func(m *top.Model) { m.Diagnosed(d) })
 	v.redraw()
 }
 

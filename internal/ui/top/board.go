@@ -133,13 +133,28 @@ func (b *board) happened(l *ui.Line) {
 	}
 }
 
-// diagnosed takes why nothing is accepted at a listener.
+// diagnosed takes why nothing is accepted at a listener. Evidence tells of no device
+// that this is bound to: what tells listeners apart that have the same address is
+// the socket.
 func (b *board) diagnosed(d *ui.Diagnosis) {
-	bound, err := netip.ParseAddrPort(d.Evidence.Listener)
+	e := d.Evidence
+	bound, err := netip.ParseAddrPort(e.Listener)
 	if err != nil {
 		return
 	}
-	if p := b.placeAt(d.Evidence.NetNS, bound, 0); p != nil {
+	bound = netip.AddrPortFrom(bound.Addr().Unmap(), bound.Port())
+	var there []*place
+	for name, p := range b.byName {
+		if name.Other || name.Key.NetNS != e.NetNS || name.Key.Addr != bound {
+			continue
+		}
+		if e.Inode != 0 && p.has(e.Inode) {
+			there = []*place{p}
+			break
+		}
+		there = append(there, p)
+	}
+	for _, p := range there {
 		p.diagnosis = d
 	}
 }

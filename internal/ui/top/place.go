@@ -78,10 +78,12 @@ func (p *place) take(l *ui.Listener, at, before int64) {
 		seconds := time.Duration(at - before).Seconds()
 		accepted := listener.Grown(l.Accepted, was.Accepted)
 		p.rate = float64(accepted) / seconds
-		if known && l.Wait.Histogram != was.Wait.Histogram {
-			p.interval = l.Wait.Since(&was.Wait)
-		} else if !known {
+		switch {
+		case l.Wait.Shared || was.Wait.Shared: // the waits are those of others too
+		case !known:
 			p.interval = l.Wait
+		case l.Wait.Histogram != was.Wait.Histogram:
+			p.interval = l.Wait.Since(&was.Wait)
 		}
 		if accepted > 0 {
 			now.accepted = max(clamp(uint64(p.rate*10+0.5)), 1)
@@ -182,6 +184,11 @@ func (p *place) changes(l *ui.Line) {
 	case event.CloseWait, event.Reset:
 		p.entries[i].state = l.State
 	}
+}
+
+// has says whether a socket is one of the listeners.
+func (p *place) has(inode uint32) bool {
+	return p.l.Inode == inode || slices.ContainsFunc(p.l.Members, func(r listener.Row) bool { return r.Inode == inode })
 }
 
 // queue is the entries with the oldest first, which are as many as are known.

@@ -28,7 +28,7 @@ func (t *Tape) line(about *About, width int) (l Line) {
 		mark, style = "paused", Slow
 	}
 	l.add(style, mark)
-	l.add(Plain, " "+strconv.FormatFloat(t.Speed, 'g', 3, 64)+"x  ")
+	l.add(Plain, " "+strconv.FormatFloat(t.Speed, 'f', -1, 64)+"x  ")
 	at, from := about.Wall(t.At), about.Wall(t.From)
 	words := at.Format("15:04:05")
 	if t.To > t.From {
