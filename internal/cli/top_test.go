@@ -303,6 +303,7 @@ func needsRestricted(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 }
+
 // A panic leaves nothing locked that the screen waits for, and gives the terminal
 // back.
 func TestTopPanicsInTheOpen(t *testing.T) {
