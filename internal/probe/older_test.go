@@ -161,8 +161,9 @@ func TestSkippedMPTCPAccepts(t *testing.T) {
 				events := readUntil(t, tr, has(want, s.addr, event.Accepted))
 				events = only(append(events, readAll(t, tr, 2*sampleEvery)...), s.addr, event.Accepted)
 				for _, e := range events {
-					if repaired != (e.Flags&event.ExitUnseen != 0) {
-						t.Errorf("repaired %t: %s", repaired, describe([]event.Event{e}))
+					// The kernel itself may skip one, seldom.
+					if repaired && e.Flags&event.ExitUnseen == 0 {
+						t.Errorf("seen by a hook that was left out: %s", describe([]event.Event{e}))
 					}
 				}
 				if len(events) != want {
