@@ -329,10 +329,7 @@ func TestBlockedInAcceptSinceBeforeAttach(t *testing.T) {
 			if !peers[e.Peer] {
 				t.Errorf("reported, but nobody made it: %s", describe([]event.Event{e}))
 			}
-			// The kernel may skip the program on __inet_accept for some of so
-			// many threads that wake at once; then nobody knows the listener.
-			skipped := tr.plan.watches(inetAccept) && e.Flags&event.ExitUnseen != 0
-			if e.ListenerID == 0 && !skipped {
+			if e.ListenerID == 0 {
 				t.Errorf("listener not known: %s", describe([]event.Event{e}))
 			}
 		}

@@ -18,7 +18,8 @@ import (
 // hooks, so its return is not seen (an fexit runs only for calls that passed
 // the patched entry). security_sock_graft sees it, but not the listener: the
 // map accepting says which one each of these threads waits on. __inet_accept,
-// where it can be watched, is called after the wait, and knows the listener.
+// where it can be watched, is called after the wait, and knows the listener; but
+// when many threads wake at once the kernel skips a program there now and then.
 
 // pruneEvery is how often threads that are gone are looked for.
 const pruneEvery = 5 * time.Second
@@ -35,7 +36,7 @@ type blockedThreads struct {
 // findBlocked looks for threads inside accept() after the hooks are in place. It
 // may find some that entered it only after attach.
 func (t *Tracer) findBlocked() error {
-	if !t.plan.has(RoleGraft) && t.plan.Mode != Kprobe || t.plan.watches(inetAccept) {
+	if !t.plan.has(RoleGraft) && t.plan.Mode != Kprobe {
 		return nil
 	}
 	sockets := map[uint32]uint64{}
