@@ -93,38 +93,52 @@ func TestSnapshotOfThisHost(t *testing.T) {
 func TestFencedSnapshotOfThisHost(t *testing.T) {
 	port, _ := queueHere(t)
 	for _, mode := range []string{"auto", modeDiag} {
-		cmd := self("snapshot", "-p", port, "--connections", "-o", "json", "--mode", mode, "--watch", "100ms", "--duration", "1s")
-		var complaints strings.Builder
-		cmd.Stderr = &complaints
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("mode %s: %v: %s", mode, err, complaints.String())
+		t.Run(mode, func(t *testing.T) {
+			cmd := self("snapshot", "-p", port, "--connections", "-o", "json", "--mode", mode, "--watch", "100ms")
+			var complaints strings.Builder
+			cmd.Stderr = &complaints
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = cmd.Process.Kill() }) // mostly it has ended
+			lines := json.NewDecoder(out)
+			first := lookOf(t, lines)
+			for range 2 {
+				if later := lookOf(t, lines); !maps.Equal(first, later) {
+					t.Errorf("at first %v, later %v", first, later)
+				}
+			}
+			if first["connection"] < 2 || first["owner"] != 1 {
+				t.Errorf("saw %v", first)
+			}
+			_ = cmd.Process.Signal(os.Interrupt) // if it has ended, Wait says so
+			if err := cmd.Wait(); err != nil || strings.Contains(complaints.String(), "privileges") {
+				t.Errorf("%v: %s", err, complaints.String())
+			}
+		})
+	}
+}
+
+// lookOf reads one look: of connections, owners and so on, how many there are.
+func lookOf(t *testing.T, lines *json.Decoder) map[string]int {
+	t.Helper()
+	seen := make(map[string]int)
+	for {
+		var l struct {
+			Type, Mode string
+			Owners     []struct{ PID int }
 		}
-		first := make(map[string]int) // of connections and owners, how many there are
-		looks, seen := 0, make(map[string]int)
-		for line := range strings.Lines(string(out)) {
-			var l struct {
-				Type, Mode string
-				Owners     []struct{ PID int }
-			}
-			if err := json.Unmarshal([]byte(line), &l); err != nil {
-				t.Fatalf("%v in %s", err, line)
-			}
-			seen[l.Type+l.Mode]++
-			seen["owner"] += len(l.Owners)
-			if l.Type != "summary" {
-				continue
-			}
-			if looks++; looks == 1 {
-				first = seen
-			}
-			if !maps.Equal(first, seen) {
-				t.Errorf("mode %s: at first %v, later %v", mode, first, seen)
-			}
-			seen = make(map[string]int)
+		if err := lines.Decode(&l); err != nil {
+			t.Fatal(err)
 		}
-		if looks < 2 || first["connection"] < 2 || first["owner"] != 1 || strings.Contains(complaints.String(), "privileges") {
-			t.Errorf("mode %s: %d looks, the first %v: %s", mode, looks, first, complaints.String())
+		seen[l.Type+l.Mode]++
+		seen["owner"] += len(l.Owners)
+		if l.Type == "summary" {
+			return seen
 		}
 	}
 }
