@@ -19,6 +19,11 @@
 // At most as many series as Options.Most, besides one: what finds no room is summed
 // up in listener="other", with what the source itself could tie to no listener,
 // and the waits of listeners for which the kernel had no memory for a histogram.
+// What could be tied to no listener waits for one to become known for a minute, and
+// stays in listener="other" when that happens later.
+//
+// Failed accepts for want of descriptors, and what can be lost, are 0 before the
+// first: increase() does not see a counter that comes with its first value.
 //
 // # What is left out
 //
