@@ -35,8 +35,10 @@ type Cost struct {
 	NotMeasured string `json:"not_measured,omitempty"` // why; then what follows is 0
 
 	// Kernel is added to the median while the tracer's process is stopped: the
-	// programs alone.
-	Kernel int64 `json:"kernel"`
+	// programs alone. It is the lesser of two starts, KernelDiffers by how much the
+	// other is more; nil: there was one start.
+	Kernel        int64  `json:"kernel"`
+	KernelDiffers *int64 `json:"kernel_differs,omitempty"`
 	// Whole is added to the mean while its process reads and prints on the same
 	// processor; Process is that process's share, from the first connection until it
 	// has come to rest. Both are 0 where no process takes part (InKernel).
@@ -49,6 +51,25 @@ type Cost struct {
 	Reported        int `json:"reported"`
 	ReportedRunning int `json:"reported_running"`
 	MadeRunning     int `json:"made_running"`
+}
+
+// Repeat takes over what is less in a second measurement.
+func (c *Cost) Repeat(again Cost) {
+	switch {
+	case c.NotMeasured != "":
+		return
+	case again.NotMeasured != "":
+		c.NotMeasured = again.NotMeasured
+		return
+	}
+	differs := max(c.Kernel, again.Kernel) - min(c.Kernel, again.Kernel)
+	c.KernelDiffers = &differs
+	c.Kernel = min(c.Kernel, again.Kernel)
+	c.Reported = min(c.Reported, again.Reported)
+	if again.Whole < c.Whole {
+		c.Whole, c.Process = again.Whole, again.Process
+		c.ReportedRunning, c.MadeRunning = again.ReportedRunning, again.MadeRunning
+	}
 }
 
 // Subtract turns the totals of a connection into what the tracer adds.

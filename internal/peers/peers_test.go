@@ -7,16 +7,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"acceptwatch/internal/golden"
 )
 
 func example() *All {
+	differs := int64(321)
 	costs := func(kernel string, more int64) Costs {
 		return Costs{Kernel: kernel, Packages: "tool 1.0-1", Connections: 1500, Nothing: 70000 + more, NothingMean: 73000 + more, NothingDiffers: 58, Rows: []Cost{
 			{Name: "ours, counting", Command: "ours --count", Kernel: 1000 + more, Whole: 2000 + more, Process: 1000, Reported: 1500, ReportedRunning: 4500, MadeRunning: 4500},
 			{Name: "ours, other port", Command: "ours --port 1", Kernel: 500 + more, Whole: 700 + more, MadeRunning: 4500},
 			{Name: "theirs, in the kernel", Against: "ours, counting", Kernel: 2500 + more, InKernel: true, Reported: 1500, ReportedRunning: 4500, MadeRunning: 4500},
-			{Name: "theirs, with lines", Command: "theirs | cat", Against: "ours, counting", Kernel: 20000 + more, Whole: 50000 + more, Process: 30000, Reported: 1500, ReportedRunning: 4321, MadeRunning: 4500},
+			{Name: "theirs, with lines", Command: "theirs | cat", Against: "ours, counting", Kernel: 20000 + more, KernelDiffers: &differs, Whole: 50000 + more, Process: 30000, Reported: 1500, ReportedRunning: 4321, MadeRunning: 4500},
 			{Name: "theirs, broken", Command: "theirs <no>", Against: "ours, counting", NotMeasured: "it ended: exit status 1"},
 		}}
 	}
@@ -40,6 +43,31 @@ func TestOutputs(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden.Compare(t, name, b.Bytes())
+	}
+}
+
+func TestRepeatKeepsTheLesser(t *testing.T) {
+	low := Cost{Kernel: 10, Whole: 40, Process: 5, Reported: 8, ReportedRunning: 7, MadeRunning: 8}
+	high := Cost{Kernel: 30, Whole: 50, Process: 9, Reported: 8, ReportedRunning: 6, MadeRunning: 8}
+	failed := Cost{NotMeasured: "gone"}
+	want := low
+	want.KernelDiffers = new(int64)
+	*want.KernelDiffers = 20
+	notMeasured := low
+	notMeasured.NotMeasured = "gone"
+	for _, c := range []struct {
+		name                string
+		first, second, want Cost
+	}{
+		{"the first is less", low, high, want},
+		{"the second is less", high, low, want},
+		{"the first failed", failed, low, failed},
+		{"the second failed", low, failed, notMeasured},
+	} {
+		c.first.Repeat(c.second)
+		if diff := cmp.Diff(c.want, c.first); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
 	}
 }
 

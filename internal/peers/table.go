@@ -31,7 +31,7 @@ func (c *Costs) writeText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: instructions per connection, over the %s that it takes with nothing attached\n(%s connections a figure; %s)\n\n",
 		c.Kernel, ui.Count(c.Nothing), ui.Count(int64(c.Connections)), c.Packages)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\tPROGRAMS\tRATIO\tALL\tRATIO\tREPORTED")
+	fmt.Fprintln(table, "\tPROGRAMS\tDIFFER BY\tRATIO\tALL\tRATIO\tREPORTED")
 	for _, line := range c.cells() {
 		fmt.Fprintln(table, strings.Join(line, "\t"))
 	}
@@ -62,16 +62,19 @@ func (c *Costs) cells() [][]string {
 			rows = append(rows, []string{r.Name, "not measured: " + r.NotMeasured})
 			continue
 		}
-		cells := []string{r.Name, ui.Count(r.Kernel), "", "", "", r.reported(c.Connections)}
+		cells := []string{r.Name, ui.Count(r.Kernel), "", "", "", "", r.reported(c.Connections)}
+		if r.KernelDiffers != nil {
+			cells[2] = ui.Count(*r.KernelDiffers)
+		}
 		if !r.InKernel {
-			cells[3] = ui.Count(r.Whole)
+			cells[4] = ui.Count(r.Whole)
 		}
 		if ours := c.row(r.Against); ours != nil {
 			if ratio, ok := ratio(r.Kernel, ours.Kernel); ok {
-				cells[2] = times(ratio)
+				cells[3] = times(ratio)
 			}
 			if ratio, ok := ratio(r.Whole, ours.Whole); ok {
-				cells[4] = times(ratio)
+				cells[5] = times(ratio)
 			}
 		}
 		rows = append(rows, cells)

@@ -85,9 +85,9 @@ const (
 	// 10 times a second), and a start more.
 	restTime = 2 * time.Second
 	restCPU  = restTime / 4
-	// attachTime bounds a start: bpftrace compiles, which takes a while under
-	// emulation.
-	attachTime = 5 * time.Minute
+	// patience bounds a start and an end: bpftrace compiles, and detaching waits for
+	// the kernel, which both take a while under emulation.
+	patience = 5 * time.Minute
 )
 
 func (p *process) settle() error {
@@ -95,7 +95,7 @@ func (p *process) settle() error {
 	if err != nil {
 		return p.ended(err)
 	}
-	for end := time.Now().Add(attachTime); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		select {
 		case err := <-p.done:
 			p.done <- err
@@ -111,7 +111,7 @@ func (p *process) settle() error {
 		}
 		before = now
 	}
-	return fmt.Errorf("it did not come to rest within %v", attachTime)
+	return fmt.Errorf("it did not come to rest within %v", patience)
 }
 
 // ended says how a tracer ended that should not have, in its own words.
@@ -138,8 +138,8 @@ func (p *process) end() (func(uint16) int, error) {
 	}
 	select {
 	case <-p.done: // with whatever code: its output tells
-	case <-time.After(time.Minute):
-		return nil, errors.Join(errors.New("it did not end on SIGINT"), p.kill())
+	case <-time.After(patience):
+		return nil, errors.Join(fmt.Errorf("it did not end within %v of SIGINT", patience), p.kill())
 	}
 	output, err := os.ReadFile(p.output)
 	if err != nil {
