@@ -12,6 +12,7 @@ import (
 
 	"acceptwatch/internal/capability"
 	"acceptwatch/internal/manifest"
+	"acceptwatch/internal/metrics"
 )
 
 const manifestHelp = `Prints what runs acceptwatch as a service, or watches its metrics:
@@ -51,7 +52,7 @@ func newManifestCommand(a *app) *cobra.Command {
 	}
 	cmd.AddCommand(
 		manifestCommand(a, manifest.Systemd, "Print a systemd unit for serve", func(f *manifestFlags) {
-			f.serve("127.0.0.1:9716")
+			f.serve(serveAt)
 			f.cmd.Flags().StringVar(&f.options.Binary, "binary", "/usr/local/bin/acceptwatch", "absolute `path` of this program on the host")
 		}),
 		manifestCommand(a, manifest.Kubernetes, "Print a DaemonSet for serve", func(f *manifestFlags) {
@@ -90,7 +91,10 @@ func optionalNames() []string {
 }
 
 func manifestCommand(a *app, kind manifest.Kind, short string, add func(*manifestFlags)) *cobra.Command {
-	f := &manifestFlags{options: manifest.Options{Version: toolVersion(), Labels: []string{"listener", "port", "netns"}}}
+	f := &manifestFlags{options: manifest.Options{Version: toolVersion()}}
+	for _, label := range metrics.DefaultLabels() {
+		f.options.Labels = append(f.options.Labels, label.String())
+	}
 	f.cmd = &cobra.Command{
 		Use:   string(kind),
 		Short: short,

@@ -61,7 +61,13 @@ func (r *replay) run(ctx context.Context) error {
 		if err := r.play(ctx); err != nil {
 			return err
 		}
-		if r.player == nil || r.muted && !r.shown {
+		if r.session == nil || r.player == nil {
+			return r.finish(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil // its user has seen enough
+		}
+		if r.muted && !r.shown {
 			return r.finish(ctx)
 		}
 		if !r.player.over(ctx, r.now) {

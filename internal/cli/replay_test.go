@@ -257,3 +257,50 @@ func TestRecordingWithoutItsEndHasASummary(t *testing.T) {
 		t.Errorf("shown:\n%s", past)
 	}
 }
+
+// A recording that ends before its header, or whose user has left before it, has
+// nothing to show.
+func TestPlayingNothingEnds(t *testing.T) {
+	trace, err := os.ReadFile("../recording/testdata/v1.1.trace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Clone(trace)
+	damaged[40] ^= 0x10
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	for _, test := range []struct {
+		name string
+		ctx  context.Context
+		data []byte
+		says string
+	}{
+		{"damaged header", t.Context(), damaged, "damaged"},
+		{"left before the header", left, trace, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "one.trace")
+			write(t, path, test.data)
+			a := fakeApp(newFakeKernel(), &bytes.Buffer{})
+			reader, closer, err := a.openRecording(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closer.Close()
+			shown := newTopView(time.Second, false)
+			shown.player = newPlayer(a.env.monotonic)
+			r := &replay{app: a, how: replayOptions{path: path}, reader: reader, player: shown.player}
+			r.make = func(clock *wallClock, _ func() time.Time) view {
+				shown.clock = clock
+				return shown
+			}
+			if err := r.run(test.ctx); err != nil {
+				t.Error(err)
+			}
+			err = r.verdict()
+			if got := fmt.Sprint(err); err != nil && test.says == "" || !strings.Contains(got, test.says) {
+				t.Errorf("the verdict is %v, want %q", err, test.says)
+			}
+		})
+	}
+}

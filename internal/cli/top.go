@@ -170,7 +170,7 @@ func (a *app) playTop(ctx context.Context, o *topOptions, how replayOptions) err
 	shown.player.redraw = shown.redraw
 	r := &replay{opt: o.trace, how: how, reader: reader, player: shown.player}
 	// Of what is no file, such as a pipe, nothing is there a second time.
-	if info, err := os.Stat(how.path); err == nil && info.Mode().IsRegular() {
+	if info, err := os.Stat(how.path); how.path != stdName && err == nil && info.Mode().IsRegular() {
 		shown.player.canSeek, r.last = true, a.endOf(how.path)
 	}
 	r.make = func(clock *wallClock, _ func() time.Time) view {

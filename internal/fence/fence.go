@@ -1,10 +1,11 @@
 // Package fence takes from this process, once it has attached, what it will not
 // use any more, for the case that somebody else gets hold of it:
 //
-//   - all capabilities but those of package capability;
+//   - all capabilities but those of package capability, and of Later;
 //   - by a seccomp filter: running programs, tracing others and taking the files
 //     that they have open, changing mounts, modules, clocks and users, and opening
-//     files for writing or changing them by their names. Reading stays as it was.
+//     files for writing or changing them by their names, unless files are made
+//     later. Reading stays as it was.
 //
 // Nothing of that can be undone, and all of it applies to all threads, so it is
 // for the main function of a program, and not for libraries or tests.

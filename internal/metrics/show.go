@@ -9,11 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
 )
-
-// restricted is the mode that samples accept(): it knows neither waits, nor how
-// many were accepted, nor what was refused, nor how deep a queue was between looks.
-const restricted = "restricted"
 
 // perSeries is about how many metrics a series has, to make room for them.
 const perSeries = 20
@@ -21,7 +18,9 @@ const perSeries = 20
 // Take takes a look, and returns the metrics as of then, which never change.
 func (b *Book) Take(l *Look) []prometheus.Metric {
 	b.count(l)
-	s := &show{book: b, exact: l.Mode != restricted}
+	// Mode restricted samples accept(): it knows neither waits, nor how many were
+	// accepted, nor what was refused, nor how deep a queue was between looks.
+	s := &show{book: b, exact: l.Mode != listener.Restricted}
 	s.values = make([]value, 0, (len(b.series)+1)*perSeries+64)
 	s.all = make([]prometheus.Metric, 0, cap(s.values)+len(b.series)+1)
 	for _, key := range b.keys() {

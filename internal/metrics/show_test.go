@@ -37,7 +37,7 @@ func TestExposition(t *testing.T) {
 
 // What a mode cannot know is not there.
 func TestExpositionOfRestricted(t *testing.T) {
-	out := exposition(t, restricted)
+	out := exposition(t, listener.Restricted)
 	golden.Compare(t, "restricted.txt", []byte(out))
 	for _, name := range []string{"accept_wait_seconds", "accepted_total", "overflow_total", "accept_errors_total"} {
 		if strings.Contains(out, "acceptwatch_"+name) {
@@ -55,7 +55,7 @@ func TestPromtoolFindsNoFault(t *testing.T) {
 		}
 		t.Skipf("%v: nothing has judged the names of the metrics", err)
 	}
-	for _, mode := range []string{"fentry", restricted} {
+	for _, mode := range []string{"fentry", listener.Restricted} {
 		cmd := exec.Command(promtool, "check", "metrics")
 		cmd.Stdin = strings.NewReader(exposition(t, mode))
 		if out, err := cmd.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {

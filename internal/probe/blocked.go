@@ -55,7 +55,9 @@ func (t *Tracer) findBlocked() error {
 	if err != nil {
 		return fmt.Errorf("find threads that block in accept(): %w", err)
 	}
-	t.unseen = uint64(uninspected)
+	if !t.plan.watches(inetAccept) { // which sees them all the same
+		t.unseen = uint64(uninspected)
+	}
 	for _, thread := range threads {
 		tid := uint32(thread.TID)
 		// Kprobe mode has already noted the threads that entered since.

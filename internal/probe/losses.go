@@ -47,10 +47,12 @@ func (t *Tracer) countLosses() []listener.Loss {
 	add("undecoded", "record[|s] of the event buffer [was|were] not understood", t.undecoded)
 	add(recursionMisses, "run[|s] of a program [was|were] skipped because it was interrupted by itself; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.recursionMisses())
 	add(kprobeMisses, "run[|s] of a kprobe [was|were] skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.kprobeMisses())
+	unhooked := uint64(0)
 	if t.mptcpErr != nil {
-		add("mptcp_hook", fmt.Sprintf("hook cannot be attached, that on the sockets of MPTCP clients, of which those that hang up in a queue are noticed by walks only (%v)", t.mptcpErr), 1)
+		unhooked = 1
 	}
-	add("uninspected", "process[|es] could not be looked into, so the next connection of a thread of [its|theirs] that blocks in accept() since before the start is not reported", t.unseen)
+	add("mptcp_hook", fmt.Sprintf("hook cannot be attached, that on the sockets of MPTCP clients, of which those that hang up in a queue are noticed by walks only (%v)", t.mptcpErr), unhooked)
+	add("uninspected", "process[|es] could not be looked into, so the next connection of a thread of [its|theirs] that blocks in accept() since before the start is tied to its address only", t.unseen)
 	if t.walk != nil {
 		add("namespaces", fmt.Sprintf("network namespace[|s] or process[|es] could not be looked into, so what waits in namespaces that only [it shows|they show] is not listed (%v)", t.walk.lastError), uint64(t.walk.unseen()))
 	}

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -99,17 +100,20 @@ func TestListenerInAnotherNamespace(t *testing.T) {
 }
 
 // stayInNamespace keeps a process in the namespace of this thread, by which a
-// walk finds it: the main thread of this one is elsewhere.
-func stayInNamespace(t *testing.T) {
+// walk finds it: the main thread of this one is elsewhere. The process ends with
+// the test, or when the function that is returned is called.
+func stayInNamespace(t *testing.T) (leave func()) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestSleeper$")
 	cmd.Env = append(os.Environ(), "ACCEPTWATCH_TEST_SLEEPER=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	check(t, cmd.Start())
-	t.Cleanup(func() {
+	leave = sync.OnceFunc(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
+	t.Cleanup(leave)
+	return leave
 }
 
 // TestSleeper is the body of a process that other tests start.

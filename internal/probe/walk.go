@@ -53,7 +53,12 @@ func (w *walker) run() error {
 	}
 	w.seen, w.blind = map[uint32]bool{}, map[uint32]bool{}
 	for _, ns := range w.namespaces {
-		if err := netns.Do(ns, w.walkHere); err != nil {
+		err := netns.Do(ns, w.walkHere)
+		if errors.Is(err, netns.ErrNotFound) {
+			w.listed = time.Time{} // it has ended since
+			continue
+		}
+		if err != nil {
 			w.blind[ns.Inode] = true
 			w.lastError = err
 			continue
