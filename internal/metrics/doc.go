@@ -23,14 +23,16 @@
 // stays in listener="other" when that happens later.
 //
 // Failed accepts for want of descriptors, and what can be lost, are 0 before the
-// first: increase() does not see a counter that comes with its first value.
+// first: increase() does not see a counter that comes with its first value. (Runs
+// that were skipped are not: older kernels do not tell them.)
 //
 // # What is left out
 //
 // What a mode cannot know has no series, rather than one that is 0: mode
 // restricted samples accept(), so it has no waits, counts only what enters a queue
-// and dies there, and does not know how deep a queue was between two looks. What the kernel counts only when it is asked to (the run
-// time of eBPF programs, sysctl kernel.bpf_stats_enabled) is there when it does.
+// and dies there, and does not know how deep a queue was between two looks. What the
+// kernel counts only when it is asked to (the run time of eBPF programs, sysctl
+// kernel.bpf_stats_enabled) is there when it does.
 //
 // # How exact
 //
