@@ -51,19 +51,33 @@ func unlockMemory(t *testing.T) {
 // and which lives as long as what fn starts.
 func inside(t *testing.T, namespace int, prepare func() error, fn func()) {
 	t.Helper()
+	check(t, onNewThread(func() error {
+		if err := unix.Unshare(namespace); err != nil {
+			return err
+		}
+		if err := prepare(); err != nil {
+			return err
+		}
+		fn()
+		return nil
+	}))
+}
+
+// onNewThread runs fn on a thread that is thrown away afterwards. The first thread of
+// a process cannot end, and /proc/self is it: another one is taken.
+func onNewThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		err := unix.Unshare(namespace)
-		if err == nil {
-			err = prepare()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// Hold the first thread while another one is locked.
+			defer runtime.UnlockOSThread()
+			done <- onNewThread(fn)
+			return
 		}
-		if err == nil {
-			fn()
-		}
-		done <- err
+		done <- fn()
 	}()
-	check(t, <-done)
+	return <-done
 }
 
 func loopbackUp() error { return exec.Command("ip", "link", "set", "lo", "up").Run() }
