@@ -172,7 +172,7 @@ func (a *app) examine(ctx context.Context, o *diagnoseOptions, src source, why s
 	)
 	if src != nil {
 		mode = src.Mode()
-		l = newLive(a, src, &o.trace, silentView{}, newWallClock(&a.env))
+		l = newLive(a, src, &o.trace, silent{}, newWallClock(&a.env))
 		if err := l.begin(ctx); err != nil {
 			return nil, err
 		}
@@ -222,15 +222,6 @@ func (a *app) examine(ctx context.Context, o *diagnoseOptions, src source, why s
 	}
 	return all, nil
 }
-
-// silentView shows nothing.
-type silentView struct{}
-
-func (silentView) begin(*ui.Header)           {}
-func (silentView) line(*ui.Line)              {}
-func (silentView) tick()                      {}
-func (silentView) end(*ui.Summary, time.Time) {}
-func (silentView) flush() error               { return nil }
 
 // namespace finds the network namespace with an inode.
 func namespace(inode uint32) (*netns.NS, error) {
