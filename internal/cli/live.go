@@ -14,6 +14,11 @@ import (
 const (
 	// sampleEvery is how often counts are read.
 	sampleEvery = int64(200 * time.Millisecond)
+	// samplesShare is the part of a CPU, one in so many, that this takes at most: with
+	// many thousands of listeners it is done less often. rarestSample bounds how
+	// rarely: what one sample took may have been the wait for a CPU.
+	samplesShare = 35
+	rarestSample = int64(5 * time.Second)
 	// walkEvery is how often the contents of the queues are looked at, which
 	// repairs what events missed, and before it who holds the listeners.
 	walkEvery = int64(5 * time.Second)
@@ -38,7 +43,7 @@ type live struct {
 	attached func()
 	stepped  func(now int64) error
 
-	// How often things are done, in ns.
+	// How often things are done at most, in ns.
 	sampleEvery, walkEvery, measureEvery int64
 	cost                                 int64 // ns: that the last sample took, and all that was done with it
 	// measures says that somebody wants to know of waits all the time.
@@ -148,7 +153,7 @@ func (l *live) step(ctx context.Context, now int64) error {
 	}
 	// A recording may be cut anywhere, and is to tell of waits and of owners
 	// then too.
-	waits := (l.tape != nil || l.measures) && now-l.measured >= l.measureEvery
+	waits := (l.tape != nil || l.measures) && now-l.measured >= l.paced(l.measureEvery)
 	parted := l.tape.part() != l.part
 	if parted {
 		waits, l.part, l.told = true, l.tape.part(), 0
@@ -165,7 +170,7 @@ func (l *live) step(ctx context.Context, now int64) error {
 	if err := l.src.Read(l.apply); err != nil {
 		return err
 	}
-	if now-l.sampled >= l.sampleEvery || waits {
+	if now-l.sampled >= l.paced(l.sampleEvery) || waits {
 		if err := l.sample(waits); err != nil {
 			return err
 		}
@@ -178,6 +183,12 @@ func (l *live) step(ctx context.Context, now int64) error {
 	l.recovered()
 	l.view.tick()
 	return l.view.flush()
+}
+
+// paced is how long it is from one sample to the next that is meant to follow after
+// every ns.
+func (l *live) paced(every int64) int64 {
+	return max(every, min(samplesShare*l.cost, rarestSample))
 }
 
 // tellOwners tells a recording who holds the listeners, which one that is cut would

@@ -36,6 +36,50 @@ func (k *crowdedKernel) SetHeld([]heldSocket) error {
 	return nil
 }
 
+// slowKernel has so many listeners that a sample takes long.
+type slowKernel struct {
+	*fakeKernel
+	takes   time.Duration
+	sampled int
+}
+
+func (k *slowKernel) Sample(waits bool) (*listener.Sample, error) {
+	k.sampled++
+	k.now += int64(k.takes)
+	return k.fakeKernel.Sample(waits)
+}
+
+func TestSamplesTakeASmallPartOfACPU(t *testing.T) {
+	for _, tt := range []struct {
+		takes time.Duration
+		every time.Duration
+	}{
+		{time.Millisecond, time.Duration(sampleEvery)},
+		{20 * time.Millisecond, samplesShare * 20 * time.Millisecond},
+		{time.Second, time.Duration(rarestSample)},
+	} {
+		k := &slowKernel{fakeKernel: newFakeKernel(), takes: tt.takes}
+		k.now = began
+		a := fakeApp(k.fakeKernel, new(bytes.Buffer))
+		l := newLive(a, k, &traceOptions{stallAfter: time.Second}, silent{}, newWallClock(&a.env))
+		if err := l.begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k.sampled = 0
+		const span = time.Minute
+		for until := k.now + int64(span); k.now < until; {
+			if err := l.step(context.Background(), k.now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Each begins when it is looked at the clock next.
+		most := int(span / tt.every)
+		if k.sampled > most || k.sampled < most*3/4 {
+			t.Errorf("when a sample takes %v, there are %d in %v, want one in %v", tt.takes, k.sampled, span, tt.every)
+		}
+	}
+}
+
 // stalledLive has looked at a queue of which nobody accepts for three seconds.
 func stalledLive(t *testing.T, o *traceOptions) (*live, *crowdedKernel) {
 	t.Helper()

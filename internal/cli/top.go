@@ -33,10 +33,6 @@ const topExamples = `  acceptwatch top
 // shortestInterval bounds what a user may ask for: each look costs.
 const shortestInterval = 100 * time.Millisecond
 
-// tableShare is the part of a CPU, one in so many, that looking takes at most: with
-// many thousands of listeners the intervals become longer.
-const tableShare = 35
-
 // topOptions are the flags of top, parsed.
 type topOptions struct {
 	trace    traceOptions
@@ -137,9 +133,8 @@ func (a *app) liveTop(ctx context.Context, o *topOptions) error {
 			view.clock = clock
 			l := newLive(a, src, &o.trace, view, clock)
 			l.brief, l.measures = true, true
+			l.sampleEvery, l.measureEvery = int64(o.interval), int64(o.interval)
 			l.stepped = func(now int64) error {
-				l.sampleEvery = max(int64(o.interval), tableShare*l.cost)
-				l.measureEvery = l.sampleEvery
 				l.walkEvery = walkEvery
 				if view.opened() {
 					l.walkEvery = min(max(int64(time.Second), int64(o.interval)), walkEvery)
