@@ -174,6 +174,16 @@ func cases() map[string]struct {
 		"child":                         {stalledWith(of(1, 0, sees(1, in("wait4", Target{Kind: KindProcess, Name: "process 77"})))), Child, High},
 		"computes":                      {stalledWith(of(1, 0, computes(1, 3900*time.Millisecond, 0))), CPU, High},
 		"computes on a crowded machine": {stalledWith(of(1, 0, computes(1, 1100*time.Millisecond, 2800*time.Millisecond))), CPU, High},
+		"computes, and waits for a disk as long": {stalledWith(func() Process {
+			t := sees(1, Sight{Looks: 7, State: "R"}, Sight{Looks: 5, State: "D", Call: "fsync", Target: aFile})
+			t.Run, t.Delay = Known(2400*time.Millisecond), Known(time.Millisecond)
+			return of(1, 0, t)
+		}()), CPU, Medium},
+		"computes, and waits for a disk once": {stalledWith(func() Process {
+			t := sees(1, Sight{Looks: 11, State: "R"}, Sight{Looks: 1, State: "D", Call: "fsync", Target: aFile})
+			t.Run, t.Delay = Known(3600*time.Millisecond), Known(time.Millisecond)
+			return of(1, 0, t)
+		}()), CPU, High},
 
 		"fsync again and again, on a crowded machine": {stalledWith(func() Process {
 			t := sees(1, Sight{Looks: 8, State: "R"}, Sight{Looks: 4, State: "D", Call: "fsync", Target: aFile})

@@ -155,6 +155,10 @@ func (r *reasoning) loopThread() (*doer, Confidence) {
 	return busy[0], Low
 }
 
+// alsoFrom is the part of the looks from which on what a thread waits for is named,
+// though it computes at others.
+const alsoFrom = 0.3
+
 func judgeCPU(r *reasoning) *Verdict {
 	if !r.stalled() || r.levelLoop() {
 		return nil
@@ -174,6 +178,11 @@ func judgeCPU(r *reasoning) *Verdict {
 	case d.does == ready: // it may have little to compute, and come to nothing
 		sure = min(sure, Medium)
 	}
+	evidence := r.lines(in...)
+	if what, share, _ := mostly(d.thread, holdsUp); share >= alsoFrom {
+		sure = min(sure, Medium)
+		evidence = append(evidence, fmt.Sprintf("it also %s, at %s of the looks", what.words(), percent(share)))
+	}
 	how := "does not come back to accept()"
 	if r.saturated() {
 		sure, how = min(sure, Medium), "accepts too slowly for what comes"
@@ -181,7 +190,7 @@ func judgeCPU(r *reasoning) *Verdict {
 	return &Verdict{
 		Cause: CPU, Confidence: sure,
 		Summary:  fmt.Sprintf("%s computes and %s%s", d.name(), how, d.hotSpot()),
-		Evidence: append(r.lines(in...), d.stackLines()...),
+		Evidence: append(evidence, d.stackLines()...),
 		Refute:   "its CPU time does not grow while connections wait",
 		Do:       "find what it computes (`perf top -p`, a profiler of the language), and do it outside of the thread that accepts",
 	}
