@@ -247,6 +247,14 @@ func TestFlightRecorderKeepsWhatCameBeforeAndAfter(t *testing.T) {
 	}
 }
 
+func TestFlightRecorderFindsNoWaitInAnEmptyQueue(t *testing.T) {
+	dir := t.TempDir()
+	logs, code := recordFake(t, newFakeKernel(), io.Discard, "--last", "10s", "--trigger", "wait>1s", "-w", dir, "--duration", "20s")
+	if files, _ := filepath.Glob(filepath.Join(dir, "*")); code != exitDone || len(files) != 0 {
+		t.Errorf("exit code %d, files %v: %s", code, files, logs)
+	}
+}
+
 // A dump knows who holds the listener that it is for, also if that was not looked up
 // within it, and another listener was met since.
 func TestDumpKnowsTheHoldersOfAllListeners(t *testing.T) {

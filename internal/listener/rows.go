@@ -110,9 +110,12 @@ func (r *Row) Failed() uint64 {
 }
 
 // Oldest is how long the entry at the head has been in the queue, and whether
-// that is known.
+// that is known. It is 0 where it is not.
 func (r *Row) Oldest() (time.Duration, bool) {
-	return time.Duration(max(0, r.Time-r.OldestQueued)), r.OldestQueued != 0
+	if r.OldestQueued == 0 {
+		return 0, false
+	}
+	return time.Duration(max(0, r.Time-r.OldestQueued)), true
 }
 
 // Imbalance is what the books miss: queued at attach + enqueued + migrated in -

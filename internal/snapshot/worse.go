@@ -12,7 +12,7 @@ import (
 func Worse(a, b *Queue) int {
 	oldest := func(q *Queue) time.Duration {
 		age, _ := q.Oldest()
-		return age * time.Duration(min(q.OldestQueued, 1))
+		return age
 	}
 	return cmp.Or(
 		cmp.Compare(b.Unaccepted.Dead(), a.Unaccepted.Dead()),
