@@ -22,6 +22,14 @@ import (
 // What must not grow, whatever comes and goes. ACCEPTWATCH_SOAK divides the
 // numbers of the tests, for machines under emulation.
 
+// Huge pages would be resident as a whole again some time after Go has given parts of
+// them back, so that what is resident would grow though nothing more is held.
+func init() {
+	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
+		panic(err)
+	}
+}
+
 func divided(t *testing.T, n int) int {
 	t.Helper()
 	by := os.Getenv("ACCEPTWATCH_SOAK")
