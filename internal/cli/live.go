@@ -16,9 +16,10 @@ const (
 	sampleEvery = int64(200 * time.Millisecond)
 	// samplesShare is the part of a CPU, one in so many, that this takes at most: with
 	// many thousands of listeners it is done less often. rarestSample bounds how
-	// rarely: what one sample took may have been the wait for a CPU.
-	samplesShare = 35
-	rarestSample = int64(5 * time.Second)
+	// rarely: a stall that is shorter is not seen, and what one sample took may have
+	// been the wait for a CPU.
+	samplesShare = 5
+	rarestSample = int64(time.Second)
 	// walkEvery is how often the contents of the queues are looked at, which
 	// repairs what events missed, and before it who holds the listeners.
 	walkEvery = int64(5 * time.Second)
@@ -46,6 +47,7 @@ type live struct {
 	// How often things are done at most, in ns.
 	sampleEvery, walkEvery, measureEvery int64
 	cost                                 int64 // ns: that the last sample took, and all that was done with it
+	share, rarest                        int64 // of samples: samplesShare, rarestSample
 	// measures says that somebody wants to know of waits all the time.
 	measures bool
 	// brief: it ends without a last look, and without a summary.
@@ -74,7 +76,11 @@ func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *liv
 	if e, ok := src.(explainer); ok {
 		what.why = e.Why()
 	}
-	l := &live{src: src, warned: make(map[string]bool), sampleEvery: sampleEvery, walkEvery: walkEvery, measureEvery: measureEvery}
+	l := &live{
+		src: src, warned: make(map[string]bool),
+		sampleEvery: sampleEvery, walkEvery: walkEvery, measureEvery: measureEvery,
+		share: samplesShare, rarest: rarestSample,
+	}
 	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, a.env.monotonic())
 	if a.env.evidence != nil && o.diagnosis != diagnosisOff {
 		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode(), o.diagnosis == diagnosisFull)
@@ -188,7 +194,7 @@ func (l *live) step(ctx context.Context, now int64) error {
 // paced is how long it is from one sample to the next that is meant to follow after
 // every ns.
 func (l *live) paced(every int64) int64 {
-	return max(every, min(samplesShare*l.cost, rarestSample))
+	return max(every, min(l.share*l.cost, l.rarest))
 }
 
 // tellOwners tells a recording who holds the listeners, which one that is cut would

@@ -55,7 +55,7 @@ func TestSamplesTakeASmallPartOfACPU(t *testing.T) {
 		every time.Duration
 	}{
 		{time.Millisecond, time.Duration(sampleEvery)},
-		{20 * time.Millisecond, samplesShare * 20 * time.Millisecond},
+		{60 * time.Millisecond, samplesShare * 60 * time.Millisecond},
 		{time.Second, time.Duration(rarestSample)},
 	} {
 		k := &slowKernel{fakeKernel: newFakeKernel(), takes: tt.takes}

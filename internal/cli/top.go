@@ -33,6 +33,13 @@ const topExamples = `  acceptwatch top
 // shortestInterval bounds what a user may ask for: each look costs.
 const shortestInterval = 100 * time.Millisecond
 
+// A table is looked at for long, and by a person: it takes less of a CPU than what
+// has to see short stalls.
+const (
+	tableShare  = 35
+	rarestTable = int64(5 * time.Second)
+)
+
 // topOptions are the flags of top, parsed.
 type topOptions struct {
 	trace    traceOptions
@@ -134,6 +141,7 @@ func (a *app) liveTop(ctx context.Context, o *topOptions) error {
 			l := newLive(a, src, &o.trace, view, clock)
 			l.brief, l.measures = true, true
 			l.sampleEvery, l.measureEvery = int64(o.interval), int64(o.interval)
+			l.share, l.rarest = tableShare, rarestTable
 			l.stepped = func(now int64) error {
 				l.walkEvery = walkEvery
 				if view.opened() {
