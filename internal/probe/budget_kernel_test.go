@@ -25,7 +25,7 @@ func TestKernelBudget(t *testing.T) {
 	features := preflight.Detect()
 	got := budget{version, map[string]int64{}}
 	var nothing int64
-	for i, s := range setUps(&Plan{}) { // without those that are about one hook
+	for i, s := range setUps() {
 		remove := s.put(t, features)
 		time.Sleep(timeWaited)
 		median := measure(t)
