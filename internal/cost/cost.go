@@ -21,6 +21,8 @@ type Kernel struct {
 	// Called is a function's entry with an empty program; Another is one more there.
 	Called  int64 `json:"called"`
 	Another int64 `json:"another"`
+	// HelperRead is bpf_probe_read_kernel of 16 bytes, which no program uses.
+	HelperRead float64 `json:"helper_read"`
 }
 
 // Costs are what each kind of program adds.
@@ -33,9 +35,9 @@ type Costs struct {
 
 // Hook is what one kernel function costs.
 type Hook struct {
-	Symbol string  `json:"symbol"`
-	Exit   bool    `json:"exit,omitempty"` // where the function returns, not at its entry
-	Runs   float64 `json:"runs"`           // per connection
+	Symbol string `json:"symbol"`
+	Exit   bool   `json:"exit,omitempty"` // where the function returns, not at its entry
+	Runs   int64  `json:"runs"`           // per connection
 	Costs
 	Uses []Use `json:"uses,omitempty"`
 }

@@ -14,12 +14,12 @@ func example() Kernel {
 		Whole: Costs{Empty: 310, Counting: 495, Event: 701, Others: 399},
 		Hooks: []Hook{
 			{Symbol: "takes", Runs: 1, Costs: Costs{Empty: 130, Counting: 300, Event: 500, Others: 200}, Uses: []Use{{"read", 6, 17}, {"ring", 0, 1}, {"add", 2, 2}}},
-			{Symbol: "fails", Exit: true, Runs: 1.5, Costs: Costs{Empty: 180, Counting: 190, Event: 191, Others: 192}, Uses: []Use{{"read", 1, 1}}},
+			{Symbol: "fails", Exit: true, Runs: 2, Costs: Costs{Empty: 180, Counting: 190, Event: 191, Others: 192}, Uses: []Use{{"read", 1, 1}}},
 		},
 		Unused:  []Hook{{Symbol: "closes"}, {Symbol: "moves", Exit: true}},
 		Instead: []Hook{{Symbol: "changes", Runs: 9, Costs: Costs{Empty: 1160}}},
 		Blocks:  []Block{{"read", "a member", 8.55}, {"add", "of 1", 2}, {"ring", "room", 90.25}},
-		Called:  128, Another: 20,
+		Called:  128, Another: 20, HelperRead: 45.5,
 	}
 }
 

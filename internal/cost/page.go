@@ -55,7 +55,7 @@ type step struct {
 func (k *Kernel) steps() []step {
 	parts := k.Parts()
 	steps := []step{{"the hooks with empty programs, each alone", parts.Empty, parts.Empty}}
-	rest := step{"the rest: moves, branches, saved registers", parts.Counting - parts.Empty, parts.Event - parts.Empty}
+	rest := step{"the rest: moves, branches, the histogram's bucket, what an event is filled with", parts.Counting - parts.Empty, parts.Event - parts.Empty}
 	for i := range k.Blocks {
 		b := &k.Blocks[i]
 		n, m := k.times(b.Name)

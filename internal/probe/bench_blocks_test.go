@@ -36,6 +36,8 @@ const (
 	atomicAdd   = "atomic add"
 	division    = "division"
 	ringRecord  = "ring buffer"
+
+	helperRead = "helper's read" // which they do not take
 )
 
 // uses is how often the programs take each block for a connection that is accepted
@@ -82,7 +84,7 @@ func newBlocks(t *testing.T) []block {
 		{clock, "`bpf_ktime_get_ns`", asm.Instructions{asm.FnKtimeGetNs.Call()}},
 		{threadID, "`bpf_get_current_pid_tgid`", asm.Instructions{asm.FnGetCurrentPidTgid.Call()}},
 		{commRead, "`bpf_get_current_comm`", asm.Instructions{
-			asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, keyBytes-16), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call(),
+			asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, keys-16), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call(),
 		}},
 		{arrayLookup, "`bpf_map_lookup_elem` in an array", lookup(seen, arrayKey)},
 		{hashLookup, "the same in a hash, by the address of a listener, which is there", lookup(listeners, hashKey)},
@@ -93,6 +95,9 @@ func newBlocks(t *testing.T) []block {
 			asm.JEq.Imm(asm.R0, 0, noRoom),
 			asm.Mov.Reg(asm.R1, asm.R0), asm.Mov.Imm(asm.R2, ringNoWakeup), asm.FnRingbufSubmit.Call(),
 		}},
+		{helperRead, "", asm.Instructions{
+			asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, keys-16), asm.Mov.Imm(asm.R2, 16), asm.Mov.Reg(asm.R3, asm.R6), asm.FnProbeReadKernel.Call(),
+		}},
 	}
 }
 
@@ -100,7 +105,7 @@ const (
 	// Keys on the stack of each program.
 	hashKey  = -8
 	arrayKey = -16
-	keyBytes = -16
+	keys     = -16 // all of them
 
 	noRoom       = "end"
 	ringNoWakeup = 1 // BPF_RB_NO_WAKEUP
@@ -141,8 +146,9 @@ func blockSetUps(t *testing.T, blocks []block) []setUp {
 		p := asm.Instructions{
 			asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord), // the connection's socket
 			asm.LoadMapValue(asm.R7, count.FD(), 0),
-			asm.StoreImm(asm.RFP, hashKey, 1, asm.DWord),
-			asm.StoreImm(asm.RFP, arrayKey, 1, asm.DWord),
+			asm.Mov.Imm(asm.R1, 1),
+			asm.StoreMem(asm.RFP, hashKey, asm.R1, asm.DWord),
+			asm.StoreMem(asm.RFP, arrayKey, asm.R1, asm.DWord),
 		}
 		for range blockTimes {
 			p = append(p, once...)

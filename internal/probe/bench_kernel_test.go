@@ -78,14 +78,12 @@ func setUps() []setUp {
 	return []setUp{
 		{name: nothing},
 		{name: emptyHooks, hooks: all, empty: true},
-		{name: countOnly, over: emptyHooks, aim: aimCounting, hooks: all, options: countingOptions()},
+		{name: countOnly, over: emptyHooks, aim: aimCounting, hooks: all, options: Options{Kinds: []event.Kind{}}},
 		{name: eventMade, over: emptyHooks, aim: aimEvent, hooks: all},
 		{name: ofOthers, over: emptyHooks, hooks: all, options: Options{Filter: onPort(benchPort + 1)}},
 		{name: "--port of these", over: emptyHooks, hooks: all, options: Options{Filter: onPort(benchPort)}},
 	}
 }
-
-func countingOptions() Options { return Options{Kinds: []event.Kind{}} }
 
 // put attaches the set-up; the returned function detaches it.
 func (s *setUp) put(t *testing.T, features *preflight.Features) func() {
