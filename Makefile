@@ -187,8 +187,8 @@ COST_KERNELS = 6.12,7.x
 .PHONY: bench-kernel-connection
 bench-kernel-connection: build vm-needs ## The part per connection, and its page
 	@rm -rf bin/bench-kernel
-	$(VMRUN) test -k $(COST_KERNELS) --icount --tags kernelbench --timeout 25m --fetch /tmp/cost.json --out bin/bench-kernel \
-		./internal/probe -- -run TestKernelCost -timeout 2h
+	$(VMRUN) test -k $(COST_KERNELS) --icount --tags kernelbench --timeout 40m --fetch /tmp/cost.json --out bin/bench-kernel \
+		./internal/probe -- -run TestKernelCost -timeout 12h
 	$(GO) run ./internal/cost/costpage $(COST) $(patsubst %,bin/bench-kernel/%/cost.json,$(subst $(comma), ,$(COST_KERNELS)))
 
 .PHONY: bench-kernel-stacks

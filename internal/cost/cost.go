@@ -9,8 +9,8 @@ import "fmt"
 type Kernel struct {
 	Kernel      string `json:"kernel"`      // uname -r
 	Clock       string `json:"clock"`       // the kernel's clock source, which bpf_ktime_get_ns reads
-	Connections int    `json:"connections"` // of which each figure is the median
-	Rounds      int    `json:"rounds"`      // of which each figure is the least
+	Connections int    `json:"connections"` // in a batch, of which the median counts
+	Batches     int    `json:"batches"`     // of which the least counts
 	Nothing     int64  `json:"nothing"`     // the connection with nothing attached
 
 	Whole   Costs   `json:"whole"`   // all hooks together

@@ -10,7 +10,7 @@ import (
 
 func example() Kernel {
 	return Kernel{
-		Kernel: "6.12.0-test", Clock: "tsc", Connections: 1500, Rounds: 2, Nothing: 70000,
+		Kernel: "6.12.0-test", Clock: "tsc", Connections: 300, Batches: 10, Nothing: 70000,
 		Whole: Costs{Empty: 310, Counting: 495, Event: 701, Others: 399},
 		Hooks: []Hook{
 			{Symbol: "takes", Runs: 1, Costs: Costs{Empty: 130, Counting: 300, Event: 500, Others: 200}, Uses: []Use{{"read", 6, 17}, {"ring", 0, 1}, {"add", 2, 2}}},

@@ -106,7 +106,7 @@ func explain(t *testing.T, figures []figure, parts, instead []cost.Hook, blocks 
 		by[f.SetUp] = f
 	}
 	k := &cost.Kernel{
-		Kernel: said(t, osRelease), Clock: said(t, clockSource), Connections: connections, Rounds: rounds,
+		Kernel: said(t, osRelease), Clock: said(t, clockSource), Connections: connections / batches, Batches: batches * rounds,
 		Nothing: by[nothing].Total,
 	}
 	for name, to := range ofCosts {

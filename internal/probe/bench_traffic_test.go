@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"math"
 	"net/netip"
 	"runtime"
 	"runtime/debug"
@@ -14,15 +15,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// measure makes the connections and returns the median of their costs in ns.
+// measure makes the connections, a batch at a time, and returns the least of the
+// batches' medians, in ns. With some numbers of open sockets most connections take
+// a hundred instructions more, whatever is attached, so each batch sees another number.
 func measure(t *testing.T) int64 {
 	t.Helper()
-	l := newTraffic(t, [4]byte{127, 0, 0, 1}, benchPort)
-	defer l.close()
-	costs := make([]int64, connections)
-	l.make(costs)
-	slices.Sort(costs)
-	return costs[len(costs)/2]
+	var held []int
+	least := int64(math.MaxInt64)
+	costs := make([]int64, connections/batches)
+	for range batches {
+		time.Sleep(timeWaited)
+		l := newTraffic(t, [4]byte{127, 0, 0, 1}, benchPort)
+		l.make(costs)
+		l.close()
+		slices.Sort(costs)
+		least = min(least, costs[len(costs)/2])
+		for range 7 {
+			held = append(held, must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0))(t))
+		}
+	}
+	for _, fd := range held {
+		check(t, unix.Close(fd))
+	}
+	return least
 }
 
 // traffic makes connections to a listener of its own.
