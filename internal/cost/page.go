@@ -84,10 +84,13 @@ func (k *Kernel) times(block string) (counting, event int) {
 }
 
 func times(counting, event int) string {
-	if counting == event {
-		return fmt.Sprintf("%d times", counting)
+	switch {
+	case counting != event:
+		return fmt.Sprintf("%d and %d times", counting, event)
+	case counting == 1:
+		return "once"
 	}
-	return fmt.Sprintf("%d and %d times", counting, event)
+	return fmt.Sprintf("%d times", counting)
 }
 
 // uses are how often the hook takes each block, in the order of the blocks.

@@ -23,16 +23,16 @@ func TestKernelBudget(t *testing.T) {
 	}
 	features := preflight.Detect()
 	got := budget{version, map[string]int64{}}
-	var nothing int64
+	var bare int64
 	for i, s := range setUps() {
 		remove := s.put(t, features)
 		median := measure(t)
 		remove()
 		if i == 0 {
-			nothing = median
+			bare = median
 			continue
 		}
-		got.Added[s.name] = median - nothing
+		got.Added[s.name] = median - bare
 	}
 	text := append(must(json.MarshalIndent(&got, "", "\t"))(t), '\n')
 	fmt.Printf("bench-budget: %s", text)
