@@ -178,8 +178,21 @@ bench: build ## Go benchmarks, for benchstat with BENCH_COUNT=10; as root the ri
 		./internal/snapshot ./internal/sockdiag ./internal/owner ./internal/recording ./internal/report
 
 .PHONY: bench-kernel
-bench-kernel: build bin/places vm-needs ## What tracing costs the kernel, in instructions per connection; and stacks, per switch and tick
-	$(VMRUN) test -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/probe -- -run TestKernelCost -timeout 2h
+bench-kernel: ## What tracing costs the kernel, in instructions per connection, explained in internal/probe/COST.md; and stacks, per switch and tick
+	$(MAKE) --no-print-directory bench-kernel-connection bench-kernel-stacks
+
+COST = internal/probe/COST.md
+COST_KERNELS = 6.12,7.x
+
+.PHONY: bench-kernel-connection
+bench-kernel-connection: build vm-needs ## The part per connection, and its page
+	@rm -rf bin/bench-kernel
+	$(VMRUN) test -k $(COST_KERNELS) --icount --tags kernelbench --timeout 40m --fetch /tmp/cost.json --out bin/bench-kernel \
+		./internal/probe -- -run TestKernelCost -timeout 12h
+	$(GO) run ./internal/cost/costpage $(COST) $(patsubst %,bin/bench-kernel/%/cost.json,$(subst $(comma), ,$(COST_KERNELS)))
+
+.PHONY: bench-kernel-stacks
+bench-kernel-stacks: build bin/places vm-needs ## The part about stacks
 	$(STACKS) -j 1 -k 6.12,7.x --icount --tags kernelbench --timeout 25m ./internal/stacks -- -run TestKernelCost -timeout 2h
 
 # Of each kernel that has a budget, by the exact version of its package, nothing may

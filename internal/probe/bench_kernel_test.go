@@ -5,20 +5,16 @@ package probe
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/preflight"
@@ -27,18 +23,19 @@ import (
 // What tracing adds to a connection, in instructions of the kernel. It needs a
 // guest of one processor that counts instructions as nanoseconds:
 //
-//	vmrun test -k 6.12,7.x --icount --tags kernelbench ./internal/probe -- -run TestKernelCost -timeout 2h
+//	vmrun test -k 6.12,7.x --icount --tags kernelbench ./internal/probe -- -run TestKernelCost -timeout 12h
 //
 // The time limit is the guest's, whose time runs faster than the host's.
 //
-// Every set-up sees the same connections from the same state: a minute passes
-// before each, so that no TIME_WAIT socket is left of the one before (guest
+// Every set-up sees the same connections from the same states: a minute passes
+// before each batch, so that no TIME_WAIT socket is left of the one before (guest
 // time passes at once when nothing runs), and nothing else runs meanwhile: the
 // ring is large enough and not read, no queue is walked. The kernel's timer
 // ticks fall on one connection in about seventy, which the median leaves out.
 
 const (
 	connections = 1500 // per set-up
+	batches     = 5    // in which they are made
 	rounds      = 2    // of all set-ups; they should tell the same
 
 	// The most that tracing may add to the same hooks with empty programs, in
@@ -57,50 +54,48 @@ type setUp struct {
 	aim  int    // at most so many instructions more than that; 0: no aim
 
 	hooks   func(hook) bool // nil: none
+	lacking []string        // functions that older hooks stand in for
 	empty   bool            // programs that return at once
 	options Options
+
+	programs []asm.Instructions // in place of hooks: on security_sock_graft
 }
 
 func all(hook) bool { return true }
 
-func without(symbol string) func(hook) bool {
-	return func(h hook) bool { return h.symbol != symbol }
+func justOn(symbols ...string) func(hook) bool {
+	return func(h hook) bool { return slices.Contains(symbols, h.symbol) }
 }
 
-func justOn(symbol string) func(hook) bool {
-	return func(h hook) bool { return h.symbol == symbol }
-}
+const (
+	nothing   = "nothing attached"
+	countOnly = "counting only"
+	eventMade = "an event per connection"
+	ofOthers  = "--port of others"
+)
 
-// setUps are those that everyone asks about, and two for each hook: all but it,
-// and an empty program on it alone.
-func setUps(p *Plan) []setUp {
-	const nothing, emptyHooks, eventMade = "nothing attached", "empty hooks", "an event per connection"
-	list := []setUp{
+// setUps are those that everyone asks about.
+func setUps() []setUp {
+	return []setUp{
 		{name: nothing},
 		{name: emptyHooks, hooks: all, empty: true},
-		{name: "counting only", over: emptyHooks, aim: aimCounting, hooks: all, options: Options{Kinds: []event.Kind{}}},
+		{name: countOnly, over: emptyHooks, aim: aimCounting, hooks: all, options: Options{Kinds: []event.Kind{}}},
 		{name: eventMade, over: emptyHooks, aim: aimEvent, hooks: all},
-		{name: "--port of others", over: emptyHooks, hooks: all, options: Options{Filter: onPort(benchPort + 1)}},
+		{name: ofOthers, over: emptyHooks, hooks: all, options: Options{Filter: onPort(benchPort + 1)}},
 		{name: "--port of these", over: emptyHooks, hooks: all, options: Options{Filter: onPort(benchPort)}},
 	}
-	for _, h := range p.hooks {
-		if h.optional {
-			list = append(list, setUp{name: "an event, without " + h.symbol, over: eventMade, hooks: without(h.symbol)})
-		}
-		list = append(list, setUp{name: "empty, only " + h.symbol, over: nothing, hooks: justOn(h.symbol), empty: true})
-	}
-	return list
 }
 
 // put attaches the set-up; the returned function detaches it.
 func (s *setUp) put(t *testing.T, features *preflight.Features) func() {
 	t.Helper()
+	if s.programs != nil {
+		return putOnGraft(t, s.programs)
+	}
 	if s.hooks == nil {
 		return func() {}
 	}
-	p := must(MakePlan(features, Fentry))(t)
-	p.hooks = slices.DeleteFunc(p.hooks, func(h hook) bool { return h.forMPTCP || !s.hooks(h) })
-	p.walk = ""
+	p := hooksOnly(t, features.Without(s.lacking...), s.hooks)
 	var coll *loaded
 	if s.empty {
 		coll = must(loadEmpty(p))(t)
@@ -118,8 +113,17 @@ func (s *setUp) put(t *testing.T, features *preflight.Features) func() {
 	}
 }
 
+// hooksOnly is the plan of mode fentry with these hooks, and no walk.
+func hooksOnly(t *testing.T, features *preflight.Features, hooks func(hook) bool) *Plan {
+	t.Helper()
+	p := must(MakePlan(features, Fentry))(t)
+	p.hooks = slices.DeleteFunc(p.hooks, func(h hook) bool { return h.forMPTCP || !hooks(h) })
+	p.walk = ""
+	return p
+}
+
 // verify fails when the programs did not do what was measured: count every
-// connection, and make an event of it where asked.
+// connection where the hooks of accept and enqueue are.
 func (s *setUp) verify(t *testing.T, coll *loaded) {
 	t.Helper()
 	if s.empty {
@@ -127,16 +131,20 @@ func (s *setUp) verify(t *testing.T, coll *loaded) {
 	}
 	c := newCounts(coll.Collection)
 	sample := must(c.read(false))(t)
-	var accepted uint64
+	var accepted, enqueued uint64
 	for _, l := range sample.Listeners {
 		accepted += l.Accepted
+		enqueued += l.Enqueued
 	}
-	want := uint64(connections)
-	if len(s.options.Filter.Ports) > 0 && s.options.Filter.Ports[0].First != benchPort {
-		want = 0
+	want := func(symbol string) uint64 {
+		filter := s.options.Filter.Ports
+		if !s.hooks(hook{symbol: symbol}) || len(filter) > 0 && filter[0].First != benchPort {
+			return 0
+		}
+		return connections
 	}
-	if accepted != want {
-		t.Errorf("%s: %d connections were counted, want %d", s.name, accepted, want)
+	if accepted != want(inetAccept) || enqueued != want(childProcess) {
+		t.Errorf("%s: %d connections were counted when accepted and %d when queued, want %d and %d", s.name, accepted, enqueued, want(inetAccept), want(childProcess))
 	}
 	var losses [tracingLossLOSS_KINDS]uint64
 	check(t, coll.Variables[tracingVarLosses].Get(&losses))
@@ -169,77 +177,9 @@ func loadEmpty(p *Plan) (*loaded, error) {
 	return l, l.loadTogether(p)
 }
 
-// measure makes the connections and returns the median of their costs in ns.
-func measure(t *testing.T) int64 {
-	t.Helper()
-	l := newTraffic(t, [4]byte{127, 0, 0, 1}, benchPort)
-	defer l.close()
-	costs := make([]int64, connections)
-	l.make(costs)
-	slices.Sort(costs)
-	return costs[len(costs)/2]
-}
-
-// traffic makes connections to a listener of its own.
-type traffic struct {
-	*server
-	to unix.RawSockaddrInet4
-}
-
-func newTraffic(t *testing.T, addr [4]byte, port uint16) *traffic {
-	t.Helper()
-	l := &traffic{server: listen(t, netip.AddrPortFrom(netip.AddrFrom4(addr), port).String(), 128)}
-	l.to = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: addr}
-	*(*[2]byte)(unsafe.Pointer(&l.to.Port)) = [2]byte{byte(port >> 8), byte(port)}
-	return l
-}
-
-// make makes as many connections as there are costs, one at a time, and writes
-// what each took, in ns. It makes bare system calls: Go's scheduler would take part
-// in others.
-func (l *traffic) make(costs []int64) {
-	l.t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	runtime.GC()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-
-	start := time.Now()
-	before := time.Since(start)
-	for i := range costs {
-		if errno := connectAndAccept(l.fd, &l.to); errno != 0 {
-			l.t.Fatal("make a connection:", errno)
-		}
-		now := time.Since(start)
-		costs[i] = int64(now - before)
-		before = now
-	}
-}
-
-// connectAndAccept connects to the listener, accepts and closes both ends, the
-// client first.
-func connectAndAccept(listener int, to *unix.RawSockaddrInet4) unix.Errno {
-	client, _, errno := unix.RawSyscall(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0)
-	if errno != 0 {
-		return errno
-	}
-	if _, _, errno = unix.RawSyscall(unix.SYS_CONNECT, client, uintptr(unsafe.Pointer(to)), unsafe.Sizeof(*to)); errno != 0 {
-		return errno
-	}
-	accepted, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, 0, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	if _, _, errno = unix.RawSyscall(unix.SYS_CLOSE, client, 0, 0); errno != 0 {
-		return errno
-	}
-	_, _, errno = unix.RawSyscall(unix.SYS_CLOSE, accepted, 0, 0)
-	return errno
-}
-
-// cost is what is printed and, as JSON, found again by a program. Instructions
+// figure is what is printed and, as JSON, found again by a program. Instructions
 // per connection, all of them; Rounds are the medians, of which Total is the least.
-type cost struct {
+type figure struct {
 	SetUp       string  `json:"setup"`
 	Total       int64   `json:"total"`
 	OverNothing int64   `json:"over_nothing"`
@@ -254,12 +194,13 @@ func TestKernelCost(t *testing.T) {
 	requireInstructionCount(t)
 	features := preflight.Detect()
 	plan := must(MakePlan(features, Fentry))(t)
-	list := setUps(plan)
-	costs := make([]cost, len(list))
+	parts, instead := measuredHooks(t, features)
+	blocks := newBlocks(t)
+	list := slices.Concat(setUps(), partSetUps(parts), insteadSetUps(instead), blockSetUps(t, blocks))
+	costs := make([]figure, len(list))
 	for range rounds {
 		for i := range list {
 			remove := list[i].put(t, features)
-			time.Sleep(timeWaited)
 			median := measure(t)
 			remove()
 			costs[i].Rounds = append(costs[i].Rounds, median)
@@ -283,6 +224,7 @@ func TestKernelCost(t *testing.T) {
 		}
 	}
 	printCosts(t, plan, costs)
+	writeCost(t, explain(t, costs, parts, instead, blocks))
 }
 
 // requireInstructionCount fails where a nanosecond is no instruction: with more
@@ -294,13 +236,10 @@ func requireInstructionCount(t *testing.T) {
 	}
 }
 
-func printCosts(t *testing.T, p *Plan, costs []cost) {
+func printCosts(t *testing.T, p *Plan, costs []figure) {
 	t.Helper()
-	kernel := strings.TrimSpace(string(must(os.ReadFile("/proc/sys/kernel/osrelease"))(t)))
-	version := strings.TrimSpace(string(must(os.ReadFile("/proc/version"))(t)))
-	clock := strings.TrimSpace(string(must(os.ReadFile("/sys/devices/system/clocksource/clocksource0/current_clocksource"))(t)))
-	fmt.Printf("\n%s\nclock %s; mode %s on %s\n\n", version, clock, p.Mode, strings.Join(p.Hooks(), ", "))
-	fmt.Printf("instructions per connection, median of %d, least of %d rounds\n", connections, rounds)
+	fmt.Printf("\n%s\nclock %s; mode %s on %s\n\n", said(t, "/proc/version"), said(t, clockSource), p.Mode, strings.Join(p.Hooks(), ", "))
+	fmt.Printf("instructions per connection, the least median of %d batches of %d, least of %d rounds\n", batches, connections/batches, rounds)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "total\tover nothing\tover empty hooks\taim\trounds differ by\t set-up\t")
 	for _, c := range costs {
@@ -312,9 +251,20 @@ func printCosts(t *testing.T, p *Plan, costs []cost) {
 	}
 	w.Flush()
 	line := must(json.Marshal(struct {
-		Kernel      string `json:"kernel"`
-		Connections int    `json:"connections"`
-		Costs       []cost `json:"costs"`
-	}{kernel, connections, costs}))(t)
+		Kernel      string   `json:"kernel"`
+		Connections int      `json:"connections"`
+		Costs       []figure `json:"costs"`
+	}{said(t, osRelease), connections, costs}))(t)
 	fmt.Printf("\nbench-kernel: %s\n", line)
+}
+
+const (
+	osRelease   = "/proc/sys/kernel/osrelease"
+	clockSource = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+)
+
+// said is what a file of the kernel says.
+func said(t *testing.T, file string) string {
+	t.Helper()
+	return strings.TrimSpace(string(must(os.ReadFile(file))(t)))
 }

@@ -9,7 +9,7 @@ import (
 // Several kernel functions see the same thing happen. An entry is cheaper to watch
 // than a return by a third, and a function that is seldom called by all of its
 // cost, so each plan takes the cheapest that this kernel has; what they cost is in
-// the README.
+// COST.md.
 
 const (
 	rdonlyCast = "bpf_rdonly_cast"
