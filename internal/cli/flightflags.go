@@ -38,7 +38,7 @@ func (f *flightFlags) on() bool { return f.last > 0 }
 
 // parse checks the flags, with those of other recordings.
 func (f *flightFlags) parse(cmd *cobra.Command, into *fileFlags) (err error) {
-	if f.last < 0 {
+	if cmd.Flags().Changed("last") && f.last <= 0 {
 		return usageErrorf("bad --last: %s keeps nothing, give a time such as 10m", f.last)
 	}
 	if !f.on() {
