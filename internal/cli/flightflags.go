@@ -54,7 +54,7 @@ func (f *flightFlags) parse(cmd *cobra.Command, into *fileFlags) (err error) {
 			return usageErrorf("--%s is not for the flight recorder, which writes a file for each incident: see --max-files and --max-size", name)
 		}
 	}
-	if f.text != "" {
+	if cmd.Flags().Changed("trigger") {
 		if f.trigger, err = trigger.Parse(f.text); err != nil {
 			return usageErrorf("bad --trigger: %w", err)
 		}

@@ -100,7 +100,7 @@ func newSnapshotCommand(a *app) *cobra.Command {
 			if o.json, err = parseOutput(output); err != nil {
 				return err
 			}
-			if failOn != "" {
+			if cmd.Flags().Changed("fail-on") {
 				if o.failOn, err = trigger.ParseLook(failOn); err != nil {
 					return usageErrorf("bad --fail-on: %w", err)
 				}
