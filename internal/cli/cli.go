@@ -63,10 +63,14 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	root.SetIn(a.In)
-	root.SetOut(a.Out)
+	help := &helpOutput{Writer: a.Out}
+	root.SetOut(help)
 	root.SetErr(a.Err)
 
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = help.err
+	}
 	if message := errorMessage(err); message != "" {
 		fmt.Fprintf(a.Err, "acceptwatch: %s\n", message)
 	}
