@@ -35,8 +35,8 @@ type app struct {
 }
 
 // Run executes one command line, without the program's name, and returns its
-// exit code. SIGINT and SIGTERM end a command as its normal end does; a closed
-// standard output ends it quietly.
+// exit code. SIGINT, SIGTERM, and SIGHUP when a terminal or ssh session goes away,
+// end a command as its normal end does; a closed standard output ends it quietly.
 func Run(ctx context.Context, args []string, stdio Stdio) int {
 	return runWithSignals(ctx, &app{
 		Stdio: stdio, log: newLog(stdio.Err), openSource: openProbe, openWalk: openQueues, env: hostEnvironment(),
@@ -44,7 +44,11 @@ func Run(ctx context.Context, args []string, stdio Stdio) int {
 }
 
 func runWithSignals(ctx context.Context, a *app, args []string) int {
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
+	ends := []os.Signal{unix.SIGINT, unix.SIGTERM}
+	if !signal.Ignored(unix.SIGHUP) { // as nohup(1) has it
+		ends = append(ends, unix.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, ends...)
 	defer stop()
 	// A second Ctrl-C kills, but not one that comes with the first: timeout(1)
 	// and others signal both the process and its group.
@@ -59,10 +63,14 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	root.SetIn(a.In)
-	root.SetOut(a.Out)
+	help := &helpOutput{Writer: a.Out}
+	root.SetOut(help)
 	root.SetErr(a.Err)
 
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = help.err
+	}
 	if message := errorMessage(err); message != "" {
 		fmt.Fprintf(a.Err, "acceptwatch: %s\n", message)
 	}

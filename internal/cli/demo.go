@@ -25,7 +25,8 @@ up, and a tracer that is started when it has already begun. It ends with the
 summary of the trace and with what it means.
 
 What was traced is compared with what was made, connection by connection: the
-demo exits with 1 if they differ. It touches no other listener.`
+demo exits with 1 if they differ, or if it is ended before they are compared. It
+touches no other listener.`
 
 // demoServer is the hidden subcommand that is the server.
 const demoServer = "server"
@@ -67,13 +68,30 @@ func demoCommand(a *app, server []string, beat time.Duration) *cobra.Command {
 }
 
 func (a *app) demo(ctx context.Context, o demo.Options, mode string, asJSON bool) error {
+	outcome, err := a.playDemo(ctx, o, mode, asJSON)
+	switch {
+	case err != nil && ctx.Err() != nil: // exit code 0 would pass for a proof
+		return errors.New("the demo was ended early: nothing was compared")
+	case err != nil:
+		return err
+	}
+	if err := writeOutcome(a.Out, outcome, asJSON); err != nil {
+		return fmt.Errorf("write the demo's end: %w", err)
+	}
+	if !outcome.Agrees() {
+		return errors.New("the trace differs from what the demo made: " + strings.Join(outcome.Differs, "; "))
+	}
+	return nil
+}
+
+func (a *app) playDemo(ctx context.Context, o demo.Options, mode string, asJSON bool) (*demo.Outcome, error) {
 	// What cannot be traced is not worth the wait.
 	src, err := a.openSource(ctx, sourceOptions{Mode: mode})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := src.Close(); err != nil {
-		return err
+		return nil, err
 	}
 
 	traced := *a
@@ -94,17 +112,7 @@ func (a *app) demo(ctx context.Context, o demo.Options, mode string, asJSON bool
 			filter: filter.Filter{Ports: []filter.PortRange{{First: port, Last: port}}},
 		})
 	}
-	outcome, err := demo.Run(ctx, o)
-	if err != nil {
-		return err
-	}
-	if err := writeOutcome(a.Out, outcome, asJSON); err != nil {
-		return fmt.Errorf("write the demo's end: %w", err)
-	}
-	if !outcome.Agrees() {
-		return errors.New("the trace differs from what the demo made: " + strings.Join(outcome.Differs, "; "))
-	}
-	return nil
+	return demo.Run(ctx, o)
 }
 
 func writeOutcome(w io.Writer, o *demo.Outcome, asJSON bool) error {

@@ -16,7 +16,7 @@ import (
 // demoApp runs commands on this host, with a demo that takes a second and whose
 // server is the acceptwatch of the tests (testscript puts it on the PATH of its
 // scripts only, so it is made here by its name).
-func demoApp(t *testing.T, open openSource, args ...string) (out, narration string, code int) {
+func demoApp(ctx context.Context, t *testing.T, open openSource, args ...string) (out, narration string, code int) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -32,7 +32,7 @@ func demoApp(t *testing.T, open openSource, args ...string) (out, narration stri
 	cmd := demoCommand(a, []string{server, "demo", demoServer}, 80*time.Millisecond)
 	cmd.SetArgs(args)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	err = cmd.ExecuteContext(t.Context())
+	err = cmd.ExecuteContext(ctx)
 	if err != nil {
 		stderr.WriteString(err.Error())
 	}
@@ -49,7 +49,7 @@ func openBlind(context.Context, sourceOptions) (source, error) {
 }
 
 func TestDemoFindsOutATracerThatSeesNothing(t *testing.T) {
-	out, errs, code := demoApp(t, openBlind)
+	out, errs, code := demoApp(t.Context(), t, openBlind)
 	if code != exitError {
 		t.Errorf("exit code %d, want %d: %s", code, exitError, errs)
 	}
@@ -60,12 +60,29 @@ func TestDemoFindsOutATracerThatSeesNothing(t *testing.T) {
 	}
 }
 
+// A demo that compared nothing proves nothing, whoever ended it.
+func TestDemoThatIsEndedEarlyIsAnError(t *testing.T) {
+	for when, opened := range map[string]int{"before it has begun": 1, "while it is traced": 2} {
+		ctx, end := context.WithCancel(t.Context())
+		n := 0
+		out, errs, code := demoApp(ctx, t, func(context.Context, sourceOptions) (source, error) {
+			if n++; n == opened {
+				end()
+			}
+			return blindSource{newFakeKernel()}, nil
+		})
+		if code != exitError || !strings.Contains(errs, "the demo was ended early: nothing was compared") || strings.Contains(out, "What happened:") {
+			t.Errorf("%s: exit code %d: %s\n%s", when, code, errs, out)
+		}
+	}
+}
+
 // TestDemoOnThisKernel traces the incident with the probe: every connection
 // must be told as it was made, in the best mode of this kernel.
 func TestDemoOnThisKernel(t *testing.T) {
 	f := preflight.Detect()
 	mode := planned(f).Mode
-	out, errs, code := demoApp(t, openProbe, "-o", "json")
+	out, errs, code := demoApp(t.Context(), t, openProbe, "-o", "json")
 	if mode == preflight.ModeNone {
 		if code != exitUnavailable || out != "" {
 			t.Errorf("without an eBPF mode: exit code %d, want %d: %s", code, exitUnavailable, errs)

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -114,6 +112,11 @@ func (a *app) export(ctx context.Context, o *exportOptions) error {
 	if toStdout && o.format == "parquet" && ui.IsTerminal(a.Out) {
 		return usageErrorf("Parquet is not for a terminal: give -o a file")
 	}
+	if !toStdout {
+		if err := a.notItself(o.from.path, "--output", o.out); err != nil {
+			return err
+		}
+	}
 	var target *newFile
 	reader, closer, err := a.openRecording(o.from.path)
 	if err != nil {
@@ -151,50 +154,6 @@ func (a *app) export(ctx context.Context, o *exportOptions) error {
 		}
 	}
 	return r.verdict()
-}
-
-// newFile is a file that has its name only when it is whole, so that an export
-// that fails destroys nothing, not even when it is given its own recording.
-type newFile struct {
-	*os.File
-	name string
-	kept bool
-}
-
-func createFile(name string) (*newFile, error) {
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		file, err := os.OpenFile(name, os.O_WRONLY, 0)
-		if err != nil {
-			return nil, fileError(err)
-		}
-		return &newFile{File: file, kept: true}, nil
-	}
-	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
-	if err != nil {
-		return nil, fmt.Errorf("create %s: %v", name, reason(err))
-	}
-	return &newFile{File: file, name: name}, nil
-}
-
-func (f *newFile) keep() error {
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("write %s: %v", f.name, reason(err))
-	}
-	if f.kept {
-		return nil
-	}
-	if err := os.Rename(f.File.Name(), f.name); err != nil {
-		return fmt.Errorf("create %s: %v", f.name, reason(err))
-	}
-	f.kept = true
-	return nil
-}
-
-func (f *newFile) discard() {
-	if !f.kept {
-		f.Close()
-		os.Remove(f.File.Name())
-	}
 }
 
 type jsonExport struct{ out io.Writer }

@@ -38,7 +38,7 @@ func (f *flightFlags) on() bool { return f.last > 0 }
 
 // parse checks the flags, with those of other recordings.
 func (f *flightFlags) parse(cmd *cobra.Command, into *fileFlags) (err error) {
-	if f.last < 0 {
+	if cmd.Flags().Changed("last") && f.last <= 0 {
 		return usageErrorf("bad --last: %s keeps nothing, give a time such as 10m", f.last)
 	}
 	if !f.on() {
@@ -54,7 +54,7 @@ func (f *flightFlags) parse(cmd *cobra.Command, into *fileFlags) (err error) {
 			return usageErrorf("--%s is not for the flight recorder, which writes a file for each incident: see --max-files and --max-size", name)
 		}
 	}
-	if f.text != "" {
+	if cmd.Flags().Changed("trigger") {
 		if f.trigger, err = trigger.Parse(f.text); err != nil {
 			return usageErrorf("bad --trigger: %w", err)
 		}

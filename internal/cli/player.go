@@ -30,6 +30,7 @@ type player struct {
 
 	mu       sync.Mutex
 	from, to int64 // ns, of the recording; to 0: not known
+	until    int64 // ns: what comes then is not to be played; the end may be before
 	at       int64 // ns: where it was
 	since    int64 // ns: when it was there
 	met      int64 // ns: the latest time since then whose turn it was
@@ -49,7 +50,7 @@ func newPlayer(clock func() int64) *player {
 func (p *player) begin(from, to int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.from, p.to = from, to
+	p.from, p.to, p.until = from, to, math.MaxInt64
 	p.goTo(from)
 }
 
@@ -61,9 +62,16 @@ func (p *player) confine(from, to int64) {
 		p.from = from
 		p.goTo(from)
 	}
-	if to != math.MaxInt64 && (p.to == 0 || to < p.to) {
-		p.to = to
+	p.until = to
+	p.to = min(p.to, to) // 0 stays: over tells which of them it is
+}
+
+// inside is a time, or the last one that is to be played.
+func (p *player) inside(at int64) int64 {
+	if p.to != 0 {
+		at = min(at, p.to)
 	}
+	return min(at, p.until)
 }
 
 // goTo puts the position somewhere.
@@ -87,11 +95,7 @@ func (p *player) hold() { p.at, p.since = p.position(), p.clock() }
 func (p *player) tape() top.Tape {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := p.position()
-	if p.to != 0 {
-		at = min(at, p.to)
-	}
-	return top.Tape{From: p.from, To: p.to, At: at, Speed: p.speed, Paused: p.paused, Ended: p.ended, CanSeek: p.canSeek}
+	return top.Tape{From: p.from, To: p.to, At: p.inside(p.position()), Speed: p.speed, Paused: p.paused, Ended: p.ended, CanSeek: p.canSeek}
 }
 
 // arrived says that what was asked for is there, and can be shown.
@@ -137,9 +141,7 @@ func (p *player) full(by time.Duration) int64 {
 
 func (p *player) seek(to int64) {
 	if p.canSeek {
-		if p.to != 0 {
-			to = min(to, p.to)
-		}
+		to = p.inside(to)
 		p.wanted = &to
 	}
 }
@@ -160,7 +162,7 @@ func (p *player) reach(ctx context.Context, at int64) (elsewhere bool) {
 			p.mu.Unlock()
 			return true
 		}
-		ahead := at - p.position()
+		ahead := min(at, p.until) - p.position()
 		if ahead <= 0 {
 			p.met = max(p.met, at)
 			p.keepUp()

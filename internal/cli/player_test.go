@@ -139,6 +139,43 @@ func TestPlayerStaysAtAnEndThatIsFound(t *testing.T) {
 	}
 }
 
+// A part ends where its run does, or before.
+func TestPlayerOfAPartEndsWhereItsRunDoes(t *testing.T) {
+	for _, test := range []struct {
+		name              string
+		known, until, end int64 // s, of the run; known 0: not
+		before, want      int64 // s: the end that is shown before it is over, and then
+		farthest          int64 // s: where two minutes on are, before it is over
+	}{
+		{"cut, of a known end", 1120, 1050, 1050, 1050, 1050, 1050},
+		{"longer than a known end", 1120, 5000, 1120, 1120, 1120, 1120},
+		{"cut, of an end that is found", 0, 1050, 1050, 0, 1050, 1050},
+		{"longer than an end that is found", 0, 5000, 1030, 0, 1030, 1120},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, now := playing()
+			p.begin(1000*second, test.known*second)
+			p.confine(1000*second, test.until*second)
+			p.caught = true
+			*now += 200 * second
+			if got := p.tape(); got.To != test.before*second || got.At > test.until*second {
+				t.Errorf("before: %+v", got)
+			}
+			p.at, p.since = 1000*second, *now
+			p.obey(top.Command{Seek: 2 * time.Minute})
+			if got := p.take(); got != test.farthest*second {
+				t.Errorf("two minutes on are at %d s", got/second)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			p.redraw = cancel
+			p.over(ctx, test.end*second)
+			if got := p.tape(); got.To != test.want*second || got.At != got.To || !got.Ended {
+				t.Errorf("at its end: %+v", got)
+			}
+		})
+	}
+}
+
 // A pipe cannot seek: the keys do nothing.
 func TestPlayerOfAPipeStays(t *testing.T) {
 	p, _ := playing()

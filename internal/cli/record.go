@@ -89,6 +89,9 @@ func newRecordCommand(a *app) *cobra.Command {
 			if err := t.check(); err != nil {
 				return err
 			}
+			if err := checkDuration(cmd, t.duration); err != nil {
+				return err
+			}
 			o.command = args
 			if err := o.check(cmd, a); err != nil {
 				return err

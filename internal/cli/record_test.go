@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -58,6 +59,20 @@ func TestRecordKeepsWhatTraceShows(t *testing.T) {
 	}
 	if past, _, _ := replayed(t, "export", path); past != live {
 		t.Errorf("want:\n%s\nexported:\n%s", live, past)
+	}
+}
+
+// What a walk finds in the queues, again and again, is no event.
+func TestRecordCountsEventsAsReportDoes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.trace")
+	logs, _ := recordFake(t, incidentKernel(), io.Discard, "-w", path, "--duration", "50s")
+	told, _, _ := replayed(t, "report", path, "-o", "json")
+	var report struct{ Events int }
+	if err := json.Unmarshal([]byte(strings.SplitN(told, "\n", 2)[0]), &report); err != nil || report.Events == 0 {
+		t.Fatalf("%v in %s", err, told)
+	}
+	if want := fmt.Sprintf("recorded %d events of ", report.Events); !strings.Contains(logs, want) {
+		t.Errorf("no %q in %s", want, logs)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -81,6 +80,9 @@ func newReportCommand(a *app) *cobra.Command {
 
 // report reads a trace and writes a report of each recording in it.
 func (a *app) report(o *reportOptions) error {
+	if err := a.notItself(o.from.path, "--html", o.html); err != nil {
+		return err
+	}
 	r, closer, err := a.openRecording(o.from.path)
 	if err != nil {
 		return err
@@ -98,7 +100,11 @@ func (a *app) report(o *reportOptions) error {
 	err = report.Each(r, options, func(rep *report.Report) error {
 		n++
 		if o.html != "" {
-			return a.reportPage(rep, numberedPage(o.html, n), zone)
+			page := numberedPage(o.html, n)
+			if err := a.notItself(o.from.path, "--html", page); err != nil {
+				return err
+			}
+			return a.reportPage(rep, page, zone)
 		}
 		if o.json {
 			return report.WriteJSON(a.Out, rep)
@@ -120,13 +126,16 @@ func (a *app) report(o *reportOptions) error {
 
 // reportPage writes a page into a file.
 func (a *app) reportPage(rep *report.Report, path string, zone *time.Location) error {
-	f, err := os.Create(path)
+	f, err := createFile(path)
 	if err != nil {
-		return fmt.Errorf("create page: %w", err)
+		return err
 	}
-	err = report.WriteHTML(f, rep, report.HTMLOptions{Zone: zone})
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write page: %w", err)
+	defer f.discard()
+	if err := report.WriteHTML(f, rep, report.HTMLOptions{Zone: zone}); err != nil {
+		return fmt.Errorf("write %s: %w", path, reason(err))
+	}
+	if err := f.keep(); err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(a.Err, "acceptwatch: wrote %s\n", path)
 	return err

@@ -137,7 +137,10 @@ func (a *app) serve(ctx context.Context, o *serveOptions) error {
 	server.start(cancel)
 	defer server.stop()
 	context.AfterFunc(ctx, server.stop) // while the source is closed
-	err = a.attach(ctx, o.source(), func(src source) error { return s.run(ctx, src) })
+	err = a.attach(ctx, o.source(), func(src source) error {
+		server.announce(&a.log) // what is not permitted here has been said before
+		return s.run(ctx, src)
+	})
 	if err == nil || errors.Is(err, context.Canceled) {
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 			err = cause

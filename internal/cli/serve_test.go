@@ -6,12 +6,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -194,19 +192,27 @@ func TestServeShowsWhatTheKernelCounts(t *testing.T) {
 	}
 }
 
+// pendingKernel is read for the first time when attach is closed, or the test is over.
+type pendingKernel struct {
+	*hastyKernel
+	attach chan struct{}
+	over   <-chan struct{}
+}
+
+func (k *pendingKernel) Read(fn func(*event.Event)) error {
+	select {
+	case <-k.attach:
+	case <-k.over:
+	}
+	return k.hastyKernel.Read(fn)
+}
+
 // It is ready when it is attached and looking works, and healthy as long as it
 // lives.
 func TestServeIsReadyWhenLookingWorks(t *testing.T) {
-	k := &hastyKernel{fakeKernel: incidentKernel(), hasty: true}
 	attach := make(chan struct{})
-	s := serve(t, func(ctx context.Context, _ sourceOptions) (source, error) {
-		select {
-		case <-attach:
-			return k, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}, k.fakeKernel)
+	k := &pendingKernel{&hastyKernel{fakeKernel: incidentKernel(), hasty: true}, attach, t.Context().Done()}
+	s := serve(t, opens(k), k.fakeKernel)
 	want := func(ready, metrics int) {
 		t.Helper()
 		s.await("/-/ready", ready)
@@ -256,51 +262,5 @@ func TestScrapesShareALook(t *testing.T) {
 	// a second.
 	if n := k.sampled.Load(); n < 1 || n > 20 {
 		t.Errorf("%d looks for %d scrapes", n, 20*len(answers))
-	}
-}
-
-// While it is attaching, and while a scrape is under way, it can be ended.
-func TestServeEnds(t *testing.T) {
-	k := newFakeKernel()
-	attaching := make(chan struct{})
-	s := serve(t, func(ctx context.Context, _ sourceOptions) (source, error) {
-		close(attaching)
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}, k)
-	<-attaching
-	if code := s.stop(); code != exitDone {
-		t.Errorf("exit code %d", code)
-	}
-}
-
-func TestServeNeedsItsAddress(t *testing.T) {
-	k := newFakeKernel()
-	s := serve(t, opens(k), k)
-	var out strings.Builder
-	a := fakeApp(newFakeKernel(), nil)
-	a.Out, a.Err = &out, &out
-	taken := strings.TrimPrefix(s.url, "http://")
-	if code := a.run(t.Context(), []string{"serve", "--listen", "127.0.0.1:0", "--listen", taken}); code != exitError ||
-		!strings.Contains(out.String(), "serve metrics at "+taken) || !strings.Contains(out.String(), "choose another address by --listen") {
-		t.Errorf("exit code %d: %s", code, out.String())
-	}
-}
-
-func TestServeNamesTheCapabilityOfLowPorts(t *testing.T) {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if first := strings.TrimSpace(string(text)); first == "0" || first == "1" {
-		t.Skip("everybody may use port 1 here")
-	}
-	cmd := self("serve", "--listen", "127.0.0.1:1")
-	if os.Geteuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	}
-	out, _ := cmd.CombinedOutput()
-	if code := cmd.ProcessState.ExitCode(); code != exitUnavailable || !strings.Contains(string(out), "take CAP_NET_BIND_SERVICE") {
-		t.Errorf("exit code %d: %s", code, out)
 	}
 }

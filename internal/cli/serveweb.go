@@ -54,20 +54,39 @@ func (a *app) newServer(s *scrapes, o *serveOptions) (*server, error) {
 		l, err := net.Listen("tcp", at)
 		if err != nil {
 			w.close()
-			if errors.Is(err, unix.EACCES) {
-				return nil, unavailable(fmt.Errorf("serve metrics at %s: %w", at, err),
-					"choose a port from 1024 on by --listen, as others take CAP_NET_BIND_SERVICE")
-			}
-			return nil, fmt.Errorf("serve metrics at %s: %w; choose another address by --listen", at, err)
+			return nil, listenError(at, err)
 		}
 		w.listeners = append(w.listeners, l)
 		w.servers = append(w.servers, &http.Server{
 			Handler: handler, ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelWarn),
 			ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		})
-		a.log.Info().Str("address", l.Addr().String()).Str("path", "/metrics").Msg("serving")
 	}
 	return w, nil
+}
+
+// firstFreePort is the first one that needs no privilege (ip(7),
+// ip_unprivileged_port_start), unless a host has it otherwise.
+const firstFreePort = 1024
+
+// listenError says why an address cannot be listened at, and what to do.
+func listenError(at string, err error) error {
+	says := fmt.Errorf("serve metrics at %s: %w", at, err)
+	if !errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w; choose another address by --listen", says)
+	}
+	_, name, _ := net.SplitHostPort(at) // which has been checked
+	if port, _ := net.LookupPort("tcp", name); port < firstFreePort {
+		return unavailable(says, "choose a port from 1024 on by --listen, as others take CAP_NET_BIND_SERVICE")
+	}
+	return unavailable(says, "a security module (SELinux, AppArmor) may refuse that port, or net.ipv4.ip_unprivileged_port_start: allow it, or choose another by --listen")
+}
+
+// announce tells the addresses.
+func (w *server) announce(log *zerolog.Logger) {
+	for _, l := range w.listeners {
+		log.Info().Str("address", l.Addr().String()).Str("path", "/metrics").Msg("serving")
+	}
 }
 
 func (w *server) close() {

@@ -100,12 +100,12 @@ func newSnapshotCommand(a *app) *cobra.Command {
 			if o.json, err = parseOutput(output); err != nil {
 				return err
 			}
-			if failOn != "" {
+			if cmd.Flags().Changed("fail-on") {
 				if o.failOn, err = trigger.ParseLook(failOn); err != nil {
 					return usageErrorf("bad --fail-on: %w", err)
 				}
 			}
-			if err := o.check(cmd.Flags().Changed("watch"), cmd.Flags().Changed("duration")); err != nil {
+			if err := o.check(cmd); err != nil {
 				return err
 			}
 			return a.snapshot(cmd.Context(), &o)
@@ -128,16 +128,15 @@ func newSnapshotCommand(a *app) *cobra.Command {
 // fastestWatch bounds what looking costs the host.
 const fastestWatch = 100 * time.Millisecond
 
-func (o *snapshotOptions) check(watch, duration bool) error {
+func (o *snapshotOptions) check(cmd *cobra.Command) error {
+	watch := cmd.Flags().Changed("watch")
 	switch {
 	case watch && o.watch < fastestWatch:
 		return usageErrorf("bad --watch: %s is too often, give %s or more", o.watch, fastestWatch)
-	case duration && !watch:
+	case cmd.Flags().Changed("duration") && !watch:
 		return usageErrorf("--duration is how long to --watch: give both, or neither for one look")
-	case o.duration < 0:
-		return usageErrorf("bad --duration: %s is over before it begins, give a time such as 30s", o.duration)
 	}
-	return nil
+	return checkDuration(cmd, o.duration)
 }
 
 // snapshot looks, and looks again if asked to, until ctx ends.

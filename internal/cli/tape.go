@@ -24,7 +24,7 @@ type medium interface {
 // kept for failed. A nil tape records nothing.
 type tape struct {
 	to     medium
-	events uint64 // recorded
+	events uint64 // recorded, but for the entries of walks: nothing has happened to those
 	err    error
 	// tooLarge is the first sample or evidence that could not be recorded; the recording
 	// went on.
@@ -55,7 +55,9 @@ func (t *tape) keep(err error) {
 
 func (t *tape) event(e *event.Event) {
 	if t.on() {
-		t.events++
+		if e.Kind != event.Listener && e.Kind != event.Queued {
+			t.events++
+		}
 		t.keep(t.to.WriteEvent(e))
 	}
 }

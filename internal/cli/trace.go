@@ -102,6 +102,9 @@ func newTraceCommand(a *app) *cobra.Command {
 			if err := o.check(); err != nil {
 				return err
 			}
+			if err := checkDuration(cmd, o.duration); err != nil {
+				return err
+			}
 			how, err := from.parse(cmd, a.env.now().Location(), "write", "mode", "duration")
 			if err != nil {
 				return err
@@ -142,10 +145,17 @@ func (o *traceOptions) check() error {
 	switch {
 	case o.minWait < 0:
 		return usageErrorf("bad --min-wait: nobody waits %s, give a time such as 100ms", o.minWait)
-	case o.duration < 0:
-		return usageErrorf("bad --duration: %s is over before it begins, give a time such as 30s", o.duration)
 	case o.stallAfter <= 0:
 		return usageErrorf("bad --stall-after: with %s every queue would be stalled, give a time such as 1s", o.stallAfter)
+	}
+	return nil
+}
+
+// checkDuration refuses a --duration in which nothing can be seen; that there is
+// none means for ever.
+func checkDuration(cmd *cobra.Command, d time.Duration) error {
+	if cmd.Flags().Changed("duration") && d <= 0 {
+		return usageErrorf("bad --duration: %s is over before it begins, give a time such as 30s", d)
 	}
 	return nil
 }

@@ -1,7 +1,8 @@
 package listener
 
 // Moves hears when counts go from where they were told to another row, so that who
-// has taken them into account does not do so again. It is called by Update.
+// has taken them into account does not do so again. It is called by Update, and by
+// Apply when so many listeners have closed that rows are folded at once.
 type Moves interface {
 	// Absorbed is called when a row has been added to another one, and is no more:
 	// a listener became known at its address, or there are too many rows. A row of

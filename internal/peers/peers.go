@@ -53,13 +53,13 @@ type Cost struct {
 	MadeRunning     int `json:"made_running"`
 }
 
-// Repeat takes over what is less in a second measurement.
+// Repeat takes over what is less in a second measurement, or that it failed.
 func (c *Cost) Repeat(again Cost) {
 	switch {
 	case c.NotMeasured != "":
 		return
 	case again.NotMeasured != "":
-		c.NotMeasured = again.NotMeasured
+		*c = Cost{Name: c.Name, Command: c.Command, Against: c.Against, InKernel: c.InKernel, NotMeasured: again.NotMeasured}
 		return
 	}
 	differs := max(c.Kernel, again.Kernel) - min(c.Kernel, again.Kernel)

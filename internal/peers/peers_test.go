@@ -49,12 +49,13 @@ func TestOutputs(t *testing.T) {
 func TestRepeatKeepsTheLesser(t *testing.T) {
 	low := Cost{Kernel: 10, Whole: 40, Process: 5, Reported: 8, ReportedRunning: 7, MadeRunning: 8}
 	high := Cost{Kernel: 30, Whole: 50, Process: 9, Reported: 8, ReportedRunning: 6, MadeRunning: 8}
-	failed := Cost{NotMeasured: "gone"}
+	for _, c := range []*Cost{&low, &high} {
+		c.Name, c.Command, c.Against, c.InKernel = "peer", "peer --run", "trace", true
+	}
+	failed := Cost{Name: "peer", Command: "peer --run", Against: "trace", InKernel: true, NotMeasured: "gone"}
 	want := low
 	want.KernelDiffers = new(int64)
 	*want.KernelDiffers = 20
-	notMeasured := low
-	notMeasured.NotMeasured = "gone"
 	for _, c := range []struct {
 		name                string
 		first, second, want Cost
@@ -62,7 +63,7 @@ func TestRepeatKeepsTheLesser(t *testing.T) {
 		{"the first is less", low, high, want},
 		{"the second is less", high, low, want},
 		{"the first failed", failed, low, failed},
-		{"the second failed", low, failed, notMeasured},
+		{"the second failed", low, failed, failed},
 	} {
 		c.first.Repeat(c.second)
 		if diff := cmp.Diff(c.want, c.first); diff != "" {

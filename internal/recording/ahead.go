@@ -1,5 +1,10 @@
 package recording
 
+import (
+	"fmt"
+	"runtime/debug"
+)
+
 // framesAhead is how many frames are in memory when they are read ahead: one
 // whose records are being given, one that is ready, and one that is being read.
 const framesAhead = 3
@@ -42,7 +47,7 @@ func newAhead(from *frameReader) *ahead {
 			case <-a.quit:
 				return
 			case f := <-a.used:
-				from.next(f)
+				from.nextOrWhy(f)
 				a.ready <- f // there is room for all
 				if f.end {
 					return
@@ -51,6 +56,17 @@ func newAhead(from *frameReader) *ahead {
 		}
 	}()
 	return a
+}
+
+// nextOrWhy is next, but for that a panic is left to who takes the frame: that may
+// have a terminal to give back first, which a panic in this goroutine does not.
+func (r *frameReader) nextOrWhy(f *frame) {
+	defer func() {
+		if failure := recover(); failure != nil {
+			f.end, f.panicked = true, fmt.Sprintf("%v\n\n%s", failure, debug.Stack())
+		}
+	}()
+	r.next(f)
 }
 
 // next gives a frame for one that is not used any more.

@@ -83,6 +83,43 @@ func TestReadAheadStopsAndSeeks(t *testing.T) {
 	}
 }
 
+// bomb is a source that panics behind its first bytes.
+type bomb struct{ first *bytes.Reader }
+
+func (b bomb) Read(p []byte) (int, error) {
+	if b.first.Len() == 0 {
+		panic("of the source")
+	}
+	return b.first.Read(p)
+}
+
+// A panic reaches whoever reads, who can catch it, and nobody waits after it.
+func TestReadAheadPanicsWhereItIsRead(t *testing.T) {
+	file, _ := small(t)
+	for _, goesAhead := range []bool{false, true} {
+		r, err := NewReader(bomb{bytes.NewReader(file[:len(file)/2])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := func() {}
+		if goesAhead {
+			stop = r.ReadAhead()
+		}
+		failure := func() (failure any) {
+			defer func() { failure = recover() }()
+			for r.Next() {
+			}
+			return nil
+		}()
+		if text := fmt.Sprint(failure); !strings.HasPrefix(text, "of the source") {
+			t.Errorf("ahead %v: panic %v", goesAhead, failure)
+		} else if goesAhead && (!strings.Contains(text, "bomb.Read") || r.Next()) {
+			t.Errorf("a record after it, or nothing of where it was: %s", text)
+		}
+		stop()
+	}
+}
+
 // Who goes elsewhere does so while the source is read.
 func TestSeekTimeWaitsForTheReading(t *testing.T) {
 	var b bytes.Buffer

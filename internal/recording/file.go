@@ -58,9 +58,9 @@ type File struct {
 }
 
 // Create begins a trace in a file, readable for its owner only. What was in the
-// file is gone. Errors of the file system while writing are *WriteError: what
-// was written before is kept, without a frame that is not whole. It keeps
-// nothing of header.
+// file is gone, unless another writer has it (ErrBusy). Errors of the file system
+// while writing are *WriteError: what was written before is kept, without a frame
+// that is not whole. It keeps nothing of header.
 func Create(path string, header *Header, opt FileOptions) (*File, error) {
 	f := &File{opt: opt, path: path, header: *header, toDisk: unix.Fdatasync}
 	f.recorder = newRecorder(opt.Options, f.frame)
@@ -78,7 +78,7 @@ func Create(path string, header *Header, opt FileOptions) (*File, error) {
 
 // begin begins a part.
 func (f *File) begin() error {
-	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := openEmpty(f.path)
 	if err != nil {
 		return fmt.Errorf("create trace: %w", err)
 	}
@@ -159,14 +159,14 @@ func (f *File) Close() error {
 		return nil
 	}
 	f.ending = true
-	err := f.end()
+	err := errors.Join(f.end(), f.release())
 	if f.err == nil {
 		f.err = ErrClosed
 	}
 	return err
 }
 
-// end ends a part.
+// end ends a part, whose file stays locked.
 func (f *File) end() error {
 	err := f.err
 	if err == nil {
@@ -178,11 +178,17 @@ func (f *File) end() error {
 	if !f.opt.NoSync && f.err == nil {
 		err = errors.Join(err, f.synchronised(f.toDisk(int(f.file.Fd()))))
 	}
-	if closing := f.file.Close(); closing != nil {
-		err = errors.Join(err, fmt.Errorf("close trace: %w", closing))
-	}
-	f.file = nil
 	return err
+}
+
+// release closes the file.
+func (f *File) release() error {
+	err := f.file.Close()
+	f.file = nil
+	if err != nil {
+		return fmt.Errorf("close trace: %w", err)
+	}
+	return nil
 }
 
 // sync asks for an fdatasync when it is time, and does not wait for it.
@@ -223,8 +229,9 @@ func (f *File) rotate() error {
 	f.ending = true
 	err := f.end()
 	if err == nil {
-		err = f.shelve()
+		err = f.shelve() // before another writer can have it
 	}
+	err = errors.Join(err, f.release())
 	if err == nil {
 		err = f.begin()
 	}

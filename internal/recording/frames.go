@@ -39,6 +39,8 @@ type frame struct {
 	damage *CorruptError // there is no frame that can be understood
 	end    bool          // nor will there be another one
 	err    error         // why not; nil: the trace was closed
+
+	panicked string // what reading it ahead has panicked with, and where; empty: it has not
 }
 
 var (

@@ -145,6 +145,9 @@ func (r *Reader) nextFrame() bool {
 	switch {
 	case f.end:
 		r.done, r.err = true, f.err
+		if f.panicked != "" {
+			panic(f.panicked)
+		}
 		return false
 	case f.damage != nil:
 		r.partKind = 0

@@ -45,15 +45,10 @@ const (
 // Errors are an *UnavailableError, a *netns.EnterError, ErrInterrupted (after
 // all rows were given to fn; Snapshot retries), and those of ctx.
 func Dump(ctx context.Context, q Query, fn func(*Socket) error) error {
-	requests := make([][]byte, 0, 2)
-	for _, family := range q.families() {
-		req, err := q.request(family)
-		if err != nil {
-			return err
-		}
-		requests = append(requests, req)
+	ranges, err := joinRanges(q.Ports)
+	if err != nil {
+		return err
 	}
-
 	conn, err := dial(q.NetNS)
 	if err != nil {
 		return err
@@ -65,8 +60,11 @@ func Dump(ctx context.Context, q Query, fn func(*Socket) error) error {
 	defer stop()
 
 	d := dump{fn: fn, states: q.states(), buf: make([]byte, bufferLen)}
-	for _, req := range requests {
-		if err := d.run(ctx, conn, req); err != nil {
+	if len(ranges) > mostKernelRanges {
+		d.ports = ranges
+	}
+	for _, family := range q.families() {
+		if err := d.run(ctx, conn, q.request(family, ranges)); err != nil {
 			return err
 		}
 	}
@@ -142,6 +140,7 @@ type dump struct {
 	buf         []byte
 	row         Socket
 	states      StateMask
+	ports       []PortRange // that the kernel did not test; nil: none
 	interrupted bool
 }
 
@@ -221,6 +220,9 @@ func (d *dump) datagram(b []byte, sequence uint32) (done bool, err error) {
 			}
 			if d.states&States(d.row.State) == 0 {
 				// SYN_RECV brings NEW_SYN_RECV along (inet_diag_dump_icsk).
+				continue
+			}
+			if d.ports != nil && !among(d.ports, d.row.Local.Port()) {
 				continue
 			}
 			if err := d.fn(&d.row); err != nil {

@@ -196,15 +196,26 @@ func TestPortFiltersRunInTheKernel(t *testing.T) {
 	}
 }
 
-func TestMostPortRangesPossible(t *testing.T) {
-	ports := make([]PortRange, MaxPortRanges)
-	for i := range ports {
-		ports[i] = PortRange{uint16(2*i + 1), uint16(2*i + 1)}
+// More ranges than the kernel can test select the same.
+func TestAnyNumberOfPortRanges(t *testing.T) {
+	wanted, other := listen(t, "127.0.0.1", 1), listen(t, "127.0.0.1", 1)
+	ports := []PortRange{{wanted.addr.Port(), wanted.addr.Port()}}
+	for port := uint16(1); len(ports) < mostKernelRanges; port += 2 {
+		ports = append(ports, PortRange{port, port})
 	}
-	snapshot(t, ListenersQuery(ports...))
-	ports = append(ports, PortRange{65535, 65535})
-	if _, err := Snapshot(context.Background(), ListenersQuery(ports...)); err == nil {
-		t.Error("one more port range than possible: no error")
+	for _, ports := range [][]PortRange{ports, append(ports, PortRange{2 * mostKernelRanges, 2 * mostKernelRanges})} {
+		found := 0
+		for _, s := range snapshot(t, ListenersQuery(ports...)) {
+			if s.Local == wanted.addr {
+				found++
+			}
+			if s.Local == other.addr {
+				t.Errorf("%d ranges: a port is in none of them", len(ports))
+			}
+		}
+		if found != 1 {
+			t.Errorf("%d ranges: a port that is one of them was found %d times", len(ports), found)
+		}
 	}
 }
 

@@ -55,8 +55,8 @@ type Query struct {
 	States   StateMask // 0: all; LISTEN alone does not walk the established hash
 	Ext      Ext
 
-	// Ports are local ports, tested in the kernel; empty: any. At most
-	// MaxPortRanges ranges remain after neighbours are joined.
+	// Ports are local ports; empty: any. They are tested in the kernel, or if
+	// there are very many separate ranges, here.
 	Ports []PortRange
 }
 
@@ -65,9 +65,9 @@ func ListenersQuery(ports ...PortRange) Query {
 	return Query{States: States(Listen), Ext: ExtSKMemInfo, Ports: ports}
 }
 
-// MaxPortRanges is how many separate port ranges one query can have: the jumps
+// mostKernelRanges is how many separate port ranges the kernel can test: the jumps
 // of the filter's bytecode are 16 bit.
-const MaxPortRanges = (1<<16 - 64) / rangeOpsLen
+const mostKernelRanges = (1<<16 - 64) / rangeOpsLen
 
 // families returns the numbers to dump one after the other.
 func (q Query) families() []uint8 {
@@ -95,31 +95,27 @@ const (
 )
 
 // request encodes a struct inet_diag_req_v2 for one family, followed by the
-// filter if one is needed.
-func (q Query) request(family uint8) ([]byte, error) {
+// filter if one is needed and possible. The ranges are joined.
+func (q Query) request(family uint8, ranges []PortRange) []byte {
 	req := make([]byte, reqLen, reqLen+64)
 	req[0] = family
 	req[1] = unix.IPPROTO_TCP
 	req[2] = uint8(q.Ext)
 	binary.NativeEndian.PutUint32(req[4:], uint32(q.states()))
 
-	ranges, err := joinRanges(q.Ports)
-	if err != nil {
-		return nil, err
-	}
 	switch {
-	case len(ranges) == 0:
-		return req, nil
+	case len(ranges) == 0, len(ranges) > mostKernelRanges:
+		return req
 	case len(ranges) == 1 && ranges[0].Low == ranges[0].High:
 		// One port fits the request itself (id.idiag_sport).
 		binary.BigEndian.PutUint16(req[8:], ranges[0].Low)
-		return req, nil
+		return req
 	}
 
 	code := portFilter(ranges)
 	req = binary.NativeEndian.AppendUint16(req, uint16(unix.SizeofRtAttr+len(code)))
 	req = binary.NativeEndian.AppendUint16(req, reqAttrBytecode)
-	return append(req, code...), nil
+	return append(req, code...)
 }
 
 // joinRanges sorts, checks and merges. Port 0 means "any" to the kernel's
@@ -139,10 +135,21 @@ func joinRanges(ports []PortRange) ([]PortRange, error) {
 		}
 		out = append(out, r)
 	}
-	if len(out) > MaxPortRanges {
-		return nil, fmt.Errorf("filter by port: %d separate ranges, at most %d are possible: use wider ranges", len(out), MaxPortRanges)
-	}
 	return out, nil
+}
+
+// among says whether a port is in one of the ranges, which are joined.
+func among(ranges []PortRange, port uint16) bool {
+	_, found := slices.BinarySearchFunc(ranges, port, func(r PortRange, port uint16) int {
+		switch {
+		case r.High < port:
+			return -1
+		case r.Low > port:
+			return 1
+		}
+		return 0
+	})
+	return found
 }
 
 // Operations of the filter's bytecode (inet_diag_bc_run, net/ipv4/inet_diag.c).

@@ -33,10 +33,12 @@ func TestRequestBytes(t *testing.T) {
 			02 08 1400 00 00 bb01   # at 20: port >= 443, else to 40: past the end
 			03 08 0c00 00 00 bb01   # at 28: port <= 443, else to 40`},
 	} {
-		got, err := tt.q.request(tt.family)
+		ranges, err := joinRanges(tt.q.Ports)
 		if err != nil {
-			t.Errorf("%s: %v", tt.name, err)
-		} else if want := literal(t, tt.want); !bytes.Equal(want, got) {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		got := tt.q.request(tt.family, ranges)
+		if want := literal(t, tt.want); !bytes.Equal(want, got) {
 			t.Errorf("%s:\n got %x\nwant %x", tt.name, got, want)
 		}
 	}
@@ -82,7 +84,7 @@ func accepts(code []byte, port uint16) bool {
 	return at == len(code)
 }
 
-func TestPortFilterAcceptsExactlyTheRanges(t *testing.T) {
+func TestPortFiltersAcceptExactlyTheRanges(t *testing.T) {
 	ranges := []PortRange{{1, 1}, {80, 90}, {443, 443}, {8000, 9000}, {65535, 65535}}
 	code := portFilter(ranges)
 	for port := 0; port <= 65535; port++ {
@@ -92,6 +94,9 @@ func TestPortFilterAcceptsExactlyTheRanges(t *testing.T) {
 		}
 		if got := accepts(code, uint16(port)); got != want {
 			t.Fatalf("port %d: accepted %v, want %v", port, got, want)
+		}
+		if got := among(ranges, uint16(port)); got != want {
+			t.Fatalf("port %d: among the ranges %v, want %v", port, got, want)
 		}
 	}
 }
