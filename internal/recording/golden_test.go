@@ -30,7 +30,10 @@ func evidence(at int64) *diagnose.Evidence {
 		Queue: diagnose.Queue{Depth: diagnose.Known[uint32](2), Accepted: diagnose.Known[uint64](0), Oldest: diagnose.Known(4 * time.Second)},
 		Processes: []diagnose.Process{{PID: 1234, Comm: "gunicorn", Descriptors: diagnose.Known(7), ThreadCount: 1, Threads: []diagnose.Thread{{
 			TID: 1234, Comm: "gunicorn", Run: diagnose.Known(time.Duration(0)),
-			Sights: []diagnose.Sight{{Looks: 12, State: "S", Call: "recvfrom", Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 7, Peer: "192.0.2.9:5432"}}},
+			Sights: []diagnose.Sight{
+				{Looks: 8, State: "S", Call: "recvfrom", Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 7, Peer: "192.0.2.9:5432"}},
+				{Looks: 4, State: "S", Call: "accept4", Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 6, Local: "0.0.0.0:8443", Listening: true}},
+			},
 		}}}},
 	}
 }
