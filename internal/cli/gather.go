@@ -248,7 +248,7 @@ func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
 }
 
 // notListening names what the filter asks for and is not there yet: "port 8000",
-// "listeners held by nginx"; empty: nothing.
+// "any port by nginx"; empty: nothing.
 func (g *gatherer) notListening(ctx context.Context) string {
 	if len(g.filter.Ports) == 0 && !filtersProcesses(g.filter) {
 		return ""
@@ -273,7 +273,11 @@ func (g *gatherer) notListening(ctx context.Context) string {
 	}
 	if filtersProcesses(g.filter) {
 		if held, err := g.heldBy(ctx); err == nil && len(held) == 0 {
-			return "any port by " + g.filter.Holders()
+			where := "any port"
+			if len(g.filter.Ports) > 0 {
+				where = "port " + g.filter.PortList()
+			}
+			return where + " by " + g.filter.Holders()
 		}
 	}
 	return ""
