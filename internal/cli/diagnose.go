@@ -146,11 +146,14 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 		})
 	}
 	if len(sockets) == 0 {
-		where := hosts.notListening(ctx)
-		if where == "" { // it filters by something else
-			where = o.trace.filter.String()
+		switch text, unsure := hosts.notListening(ctx); {
+		case unsure:
+			return nil, fmt.Errorf("%s: %s", text, toSeeOwners)
+		case text == "": // it filters by something else
+			return nil, fmt.Errorf("nothing listens on %s: `ss -ltnp` lists what does", o.trace.filter.String())
+		default:
+			return nil, fmt.Errorf("%s: `ss -ltnp` lists what does", text)
 		}
-		return nil, fmt.Errorf("nothing listens on %s: `ss -ltnp` lists what does", where)
 	}
 	slices.SortStableFunc(sockets, func(a, b hostSocket) int { return int(b.RQueue) - int(a.RQueue) })
 	if len(sockets) > mostDiagnosed {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -247,15 +248,16 @@ func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
 	return held, nil
 }
 
-// notListening names what the filter asks for and is not there yet: "port 8000",
-// "any port by nginx"; empty: nothing.
-func (g *gatherer) notListening(ctx context.Context) string {
+// notListening says what the filter asks for and is not there yet, "nothing listens
+// on port 8000"; or that it was not seen, and may be there all the same: then it is
+// unsure. An empty text: it is there, or nobody could look.
+func (g *gatherer) notListening(ctx context.Context) (text string, unsure bool) {
 	if len(g.filter.Ports) == 0 && !filtersProcesses(g.filter) {
-		return ""
+		return "", false
 	}
 	sockets, err := g.host.listening(ctx, g.filter)
 	if err != nil && len(sockets) == 0 {
-		return "" // nobody could look
+		return "", false
 	}
 	sockets = slices.DeleteFunc(sockets, func(s hostSocket) bool {
 		return !g.filter.MatchListener(s.NetNS, s.LocalUnmapped(), s.V6Only == sockdiag.V6OnlyYes)
@@ -269,18 +271,22 @@ func (g *gatherer) notListening(ctx context.Context) string {
 		}
 	}
 	if len(absent) > 0 {
-		return "port " + strings.Join(absent, ", ")
+		return "nothing listens on port " + strings.Join(absent, ", "), false
 	}
-	if filtersProcesses(g.filter) {
-		if held, err := g.heldBy(ctx); err == nil && len(held) == 0 {
-			where := "any port"
-			if len(g.filter.Ports) > 0 {
-				where = "port " + g.filter.PortList()
-			}
-			return where + " by " + g.filter.Holders()
-		}
+	if !filtersProcesses(g.filter) {
+		return "", false
 	}
-	return ""
+	if held, err := g.heldBy(ctx); err != nil || len(held) > 0 {
+		return "", false
+	}
+	if n := g.report.Denied + g.report.Failed; n > 0 {
+		return fmt.Sprintf("no listener of %s could be seen, as %s could not be inspected", g.filter.Holders(), ui.Plural(n, "process")), true
+	}
+	where := "any port"
+	if len(g.filter.Ports) > 0 {
+		where = "port " + g.filter.PortList()
+	}
+	return "nothing listens on " + where + " by " + g.filter.Holders(), false
 }
 
 // notes are what could not be found out of these listeners, in words.

@@ -135,9 +135,9 @@ func (l *live) begin(ctx context.Context) error {
 	if err := l.look(false); err != nil {
 		return err
 	}
-	waiting := l.hosts.notListening(ctx)
+	waiting, _ := l.hosts.notListening(ctx)
 	if waiting != "" && l.opt.json {
-		l.app.log.Warn().Msg("nothing listens on " + waiting + " now; waiting for it")
+		l.app.log.Warn().Msg(waiting + "; waiting for it")
 	}
 	l.ready(l.app.env.monotonic(), waiting)
 	if l.attached != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,9 @@ Of a listener at all addresses, --addr, -4 and -6 choose connections; its depth
 stays that of the whole queue, and --watch rests as long as a look takes.
 
 --fail-on makes the exit code 4 when a condition is met at a listener, for health
-checks. Conditions are joined by | and &:
+checks, and 1 where it cannot be judged: no listener of --pid or --comm is seen,
+and there are processes that could not be inspected. Conditions are joined by |
+and &:
 
   close_wait, reset   connections in the queue whose client hung up, or reset
   held_close_wait     connections that a process accepted and did not close,
@@ -169,6 +172,9 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 		now := a.env.monotonic()
 		next := max(began+int64(o.watch), now+(now-began)) // looking takes no more than half of a processor
 		if o.watch == 0 || o.duration > 0 && next > start+int64(o.duration) {
+			if o.failOn != nil && seen.unsure {
+				return fmt.Errorf("--fail-on could not be judged: %s; %s", seen.waiting, toSeeOwners)
+			}
 			return nil
 		}
 		if first {
@@ -180,13 +186,17 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 	}
 }
 
+// toSeeOwners is what to do where processes could not be inspected.
+const toSeeOwners = "run it as root, or as the user of the server"
+
 // seen is what one look found, of what the filter selects.
 type seen struct {
 	mode    string
 	at      time.Time
 	took    time.Duration
 	queues  []ui.Queue
-	waiting string
+	waiting string // says what does not listen; empty: nothing
+	unsure  bool   // and it may listen all the same
 	losses  []listener.Loss
 	notes   []string
 	partial bool // not everything could be looked at
