@@ -18,7 +18,6 @@ import (
 
 	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/diagnose/collect"
-	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/golden"
 	"acceptwatch/internal/listener"
@@ -223,7 +222,7 @@ func TestEvidenceThatDoesNotComeIsGivenUp(t *testing.T) {
 	}
 	d := newDiagnostician(&env, 3*time.Second, "fentry", false)
 	begin := func(inode uint32) {
-		if !d.free() {
+		if d.busy {
 			t.Fatalf("the diagnosis of %d may not begin", inode)
 		}
 		d.begin(suspect{inode: inode}, listener.Row{})
@@ -283,14 +282,6 @@ func TestListenersShareTheThreadsThatAreLookedAt(t *testing.T) {
 	}
 	if threads != collect.MaxThreads {
 		t.Errorf("%d threads are looked at, want %d", threads, collect.MaxThreads)
-	}
-}
-
-// A stall that comes during another's diagnosis costs no look at the listeners.
-func TestStallDuringADiagnosisIsPassedOver(t *testing.T) {
-	l := &live{doctor: &diagnostician{busy: true}}
-	if l.fellIll(&event.Event{Inode: 7}); l.doctor.passed != 1 {
-		t.Errorf("%d were passed over, want 1", l.doctor.passed)
 	}
 }
 

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
 	"acceptwatch/internal/recording"
-	"acceptwatch/internal/sockdiag"
 	"acceptwatch/internal/ui"
 )
 
@@ -246,47 +244,6 @@ func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
 		}
 	}
 	return held, nil
-}
-
-// notListening says what the filter asks for and is not there yet, "nothing listens
-// on port 8000"; or that it was not seen, and may be there all the same: then it is
-// unsure. An empty text: it is there, or nobody could look.
-func (g *gatherer) notListening(ctx context.Context) (text string, unsure bool) {
-	if len(g.filter.Ports) == 0 && !filtersProcesses(g.filter) {
-		return "", false
-	}
-	sockets, err := g.host.listening(ctx, g.filter)
-	if err != nil && len(sockets) == 0 {
-		return "", false
-	}
-	sockets = slices.DeleteFunc(sockets, func(s hostSocket) bool {
-		return !g.filter.MatchListener(s.NetNS, s.LocalUnmapped(), s.V6Only == sockdiag.V6OnlyYes)
-	})
-	var absent []string
-	for _, r := range g.filter.Ports {
-		if !slices.ContainsFunc(sockets, func(s hostSocket) bool {
-			return r.First <= s.Local.Port() && s.Local.Port() <= r.Last
-		}) {
-			absent = append(absent, r.String())
-		}
-	}
-	if len(absent) > 0 {
-		return "nothing listens on port " + strings.Join(absent, ", "), false
-	}
-	if !filtersProcesses(g.filter) {
-		return "", false
-	}
-	if held, err := g.heldBy(ctx); err != nil || len(held) > 0 {
-		return "", false
-	}
-	if n := g.report.Denied + g.report.Failed; n > 0 {
-		return fmt.Sprintf("no listener of %s could be seen, as %s could not be inspected", g.filter.Holders(), ui.Plural(n, "process")), true
-	}
-	where := "any port"
-	if len(g.filter.Ports) > 0 {
-		where = "port " + g.filter.PortList()
-	}
-	return "nothing listens on " + where + " by " + g.filter.Holders(), false
 }
 
 // notes are what could not be found out of these listeners, in words.
