@@ -146,9 +146,9 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 		})
 	}
 	if len(sockets) == 0 {
-		switch text, unsure := hosts.notListening(ctx); {
-		case unsure:
-			return nil, fmt.Errorf("%s: %s", text, toSeeOwners)
+		switch text, remedy := hosts.notListening(ctx); {
+		case remedy != "":
+			return nil, fmt.Errorf("%s: %s", text, remedy)
 		case text == "": // it filters by something else
 			return nil, fmt.Errorf("nothing listens on %s: `ss -ltnp` lists what does", o.trace.filter.String())
 		default:

@@ -6,20 +6,21 @@ import (
 	"slices"
 	"strings"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/sockdiag"
 	"acceptwatch/internal/ui"
 )
 
 // notListening says what the filter asks for and is not there yet, "nothing listens
-// on port 8000"; or that it was not seen, and may be there all the same: then it is
-// unsure. An empty text: it is there, or nobody could look.
-func (g *gatherer) notListening(ctx context.Context) (text string, unsure bool) {
+// on port 8000"; or that it was not seen, and may be there all the same, and what to
+// do to be sure. An empty text: it is there, or nobody could look.
+func (g *gatherer) notListening(ctx context.Context) (text, remedy string) {
 	if len(g.filter.Ports) == 0 && !filtersProcesses(g.filter) {
-		return "", false
+		return "", ""
 	}
 	sockets, err := g.host.listening(ctx, g.filter)
 	if err != nil && len(sockets) == 0 {
-		return "", false
+		return "", ""
 	}
 	sockets = slices.DeleteFunc(sockets, func(s hostSocket) bool {
 		return !g.filter.MatchListener(s.NetNS, s.LocalUnmapped(), s.V6Only == sockdiag.V6OnlyYes)
@@ -33,20 +34,24 @@ func (g *gatherer) notListening(ctx context.Context) (text string, unsure bool) 
 		}
 	}
 	if len(absent) > 0 {
-		return "nothing listens on port " + strings.Join(absent, ", "), false
+		return "nothing listens on port " + strings.Join(absent, ", "), ""
 	}
 	if !filtersProcesses(g.filter) {
-		return "", false
+		return "", ""
 	}
 	if held, err := g.heldBy(ctx); err != nil || len(held) > 0 {
-		return "", false
+		return "", ""
 	}
 	if n := g.report.Denied + g.report.Failed; n > 0 {
-		return fmt.Sprintf("no listener of %s could be seen, as %s could not be inspected", g.filter.Holders(), ui.Plural(n, "process")), true
+		remedy := "run it as root, or as the user of the server"
+		if g.report.EvenRoot {
+			remedy = capability.EvenRoot
+		}
+		return fmt.Sprintf("no listener of %s could be seen, as %s could not be inspected", g.filter.Holders(), ui.Plural(n, "process")), remedy
 	}
 	where := "any port"
 	if len(g.filter.Ports) > 0 {
 		where = "port " + g.filter.PortList()
 	}
-	return "nothing listens on " + where + " by " + g.filter.Holders(), false
+	return "nothing listens on " + where + " by " + g.filter.Holders(), ""
 }

@@ -172,8 +172,8 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 		now := a.env.monotonic()
 		next := max(began+int64(o.watch), now+(now-began)) // looking takes no more than half of a processor
 		if o.watch == 0 || o.duration > 0 && next > start+int64(o.duration) {
-			if o.failOn != nil && seen.unsure {
-				return fmt.Errorf("--fail-on could not be judged: %s; %s", seen.waiting, toSeeOwners)
+			if o.failOn != nil && seen.remedy != "" {
+				return fmt.Errorf("--fail-on could not be judged: %s; %s", seen.waiting, seen.remedy)
 			}
 			return nil
 		}
@@ -186,9 +186,6 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 	}
 }
 
-// toSeeOwners is what to do where processes could not be inspected.
-const toSeeOwners = "run it as root, or as the user of the server"
-
 // seen is what one look found, of what the filter selects.
 type seen struct {
 	mode    string
@@ -196,7 +193,7 @@ type seen struct {
 	took    time.Duration
 	queues  []ui.Queue
 	waiting string // says what does not listen; empty: nothing
-	unsure  bool   // and it may listen all the same
+	remedy  string // it may listen all the same; what to do to be sure
 	losses  []listener.Loss
 	notes   []string
 	partial bool // not everything could be looked at

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/golden"
@@ -127,6 +128,12 @@ func TestListenersOfProcessesThatCannotBeInspectedAreNotSaidToBeAbsent(t *testin
 		unseen  = "no listener of nginx could be seen, as 41 processes could not be inspected"
 		judged  = "acceptwatch: --fail-on could not be judged: " + unseen
 	)
+	closed := func(a *app) { // even to root
+		unprivileged(a)
+		a.env.owners = func(map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+			return nil, owner.Report{Processes: 50, Denied: 41, EvenRoot: true}, nil
+		}
+	}
 	for _, test := range []struct {
 		change    func(*app)
 		args      string
@@ -137,7 +144,8 @@ func TestListenersOfProcessesThatCannotBeInspectedAreNotSaidToBeAbsent(t *testin
 		{nil, "--fail-on close_wait", nothing, unseen, exitDone},
 		{unprivileged, "", unseen, nothing, exitDone},
 		{unprivileged, "-o json", unseen, nothing, exitDone},
-		{unprivileged, "--fail-on close_wait", judged, nothing, exitError},
+		{unprivileged, "--fail-on close_wait", judged + "; run it as root", nothing, exitError},
+		{closed, "--fail-on close_wait", judged + "; " + capability.EvenRoot, "as root", exitError},
 		{unprivileged, "--fail-on close_wait -o json", judged, nothing, exitError},
 		{unprivileged, "--fail-on close_wait --watch 1s --duration 3s", judged, nothing, exitError},
 	} {

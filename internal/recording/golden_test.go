@@ -105,7 +105,7 @@ func golden(w io.Writer) error {
 		{event: of6(conn(event.Purged, 2, event.Close))}, {event: overflow}, {event: failed}, {event: nameless},
 		{sample: &again, waits: true}, {event: &event.Event{Kind: event.ListenerClosed, Time: at + 9, ListenerID: 9, Local: six, Family: 10}},
 		{owners: &Owners{Time: at, HeldKnown: true, Held: []Held{{Local: "192.0.2.1:8000", Inode: 5, Owners: []Owner{{PID: 1234, Comm: "gunicorn", FDs: []int{7}}}}},
-			Scan: &Scan{Processes: 10, FDs: 100, Denied: 1, FirstError: "permission denied"}, Missing: []string{"namespace 5"}}},
+			Scan: &Scan{Processes: 10, FDs: 100, Denied: 1, FirstError: "permission denied", EvenRoot: true}, Missing: []string{"namespace 5"}}},
 		{evidence: evidence(at)},
 		{losses: []listener.Loss{{What: "too_large", Text: "samples were too large", Count: 1}}}, {mark: &Mark{MarkEnd, at + second}},
 	} {
