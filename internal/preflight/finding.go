@@ -1,5 +1,7 @@
 package preflight
 
+import "acceptwatch/internal/listener"
+
 // Status grades a finding.
 type Status string
 
@@ -23,7 +25,7 @@ type Finding struct {
 const (
 	ModeFentry     = "fentry"
 	ModeKprobe     = "kprobe"
-	ModeRestricted = "restricted"
+	ModeRestricted = listener.Restricted
 	ModeNone       = "none" // no eBPF: nothing can be traced
 )
 
