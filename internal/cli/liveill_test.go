@@ -35,12 +35,16 @@ func newIllWard(t *testing.T, listeners int) *illWard {
 	w.kernel.now = began
 	a := fakeApp(w.kernel, new(bytes.Buffer))
 	a.log = zerolog.New(&w.logs)
-	a.env.evidence = func(_ context.Context, s suspect, _ time.Duration, _ string, _ bool) (*diagnose.Evidence, error) {
-		<-w.answer
+	a.env.evidence = func(ctx context.Context, s suspect, _ time.Duration, _ string, _ bool) (*diagnose.Evidence, error) {
+		select {
+		case <-w.answer:
+		case <-ctx.Done():
+		}
 		return &diagnose.Evidence{Inode: s.inode, Listener: s.address.String()}, nil
 	}
 	a.env.spawn = func(run func()) { go run() }
 	w.live = newLive(a, w.kernel, &traceOptions{stallAfter: time.Second}, silent{}, newWallClock(&a.env))
+	t.Cleanup(w.dismiss)
 	for i := range listeners {
 		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(8001+i))
 		w.counts = append(w.counts, listener.Counted{ID: uint64(1 + i), Key: listener.Key{NetNS: testNetNS, Addr: at}, Family: 2,
