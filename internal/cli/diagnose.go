@@ -130,10 +130,13 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 			sockets = append(sockets, *s)
 		}
 	})
-	if err != nil && len(sockets) == 0 {
+	switch {
+	case broken(err) && len(sockets) == 0:
 		return nil, err
+	case err != nil:
+		a.log.Warn().Msg(err.Error())
 	}
-	if filtersProcesses(&o.trace.filter) {
+	if filtersProcesses(&o.trace.filter) && len(sockets) > 0 {
 		held, err := hosts.heldBy(ctx)
 		if err != nil {
 			return nil, err
@@ -143,7 +146,14 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 		})
 	}
 	if len(sockets) == 0 {
-		return nil, fmt.Errorf("nothing listens on %s: `ss -ltnp` lists what does", o.trace.filter.String())
+		switch text, remedy := hosts.notListening(ctx); {
+		case remedy != "":
+			return nil, fmt.Errorf("%s: %s", text, remedy)
+		case text == "": // it filters by something else
+			return nil, fmt.Errorf("nothing listens on %s: `ss -ltnp` lists what does", o.trace.filter.String())
+		default:
+			return nil, fmt.Errorf("%s: `ss -ltnp` lists what does", text)
+		}
 	}
 	slices.SortStableFunc(sockets, func(a, b hostSocket) int { return int(b.RQueue) - int(a.RQueue) })
 	if len(sockets) > mostDiagnosed {

@@ -108,26 +108,16 @@ type diagnostician struct {
 	stacks bool
 	cancel context.CancelFunc
 	result chan *diagnose.Evidence // of the one that goes on
-	busy   bool
-	clock  func() int64 // ns, CLOCK_MONOTONIC
-	begun  int64        // when the one that goes on did
-	due    int64        // when it is given up
+	busy   bool                    // with one: another may not begin
+	clock  func() int64            // ns, CLOCK_MONOTONIC
+	begun  int64                   // when the one that goes on did
+	due    int64                   // when it is given up
 	about  suspect
 	before listener.Row // when it began
-	passed int          // stalls that were not looked at
 }
 
 func newDiagnostician(env *environment, span time.Duration, mode string, stacks bool) *diagnostician {
 	return &diagnostician{gather: env.evidence, spawn: env.spawn, clock: env.monotonic, span: span, mode: mode, stacks: stacks, cancel: func() {}}
-}
-
-// free says whether another diagnosis may begin. A stall that comes meanwhile is
-// passed over: many at a time are to cost nothing.
-func (d *diagnostician) free() bool {
-	if d.busy {
-		d.passed++
-	}
-	return !d.busy
 }
 
 // begin starts to gather.

@@ -80,9 +80,9 @@ func (a *app) doctor(ctx context.Context, host doctorHost, json bool) error {
 	case err != nil:
 		return fmt.Errorf("write the findings: %w", err)
 	case h.AttachErr != nil:
-		return unavailable(fmt.Errorf("attach in mode %s: %w", h.Plan.Mode, h.AttachErr), withoutEBPF)
+		return unavailable(fmt.Errorf("attach in mode %s: %w", h.Plan.Mode, h.AttachErr), meanwhile(h))
 	case h.Plan.Mode == preflight.ModeNone:
-		return unavailable(errors.New("no eBPF mode works here"), remedies(report))
+		return unavailable(errors.New("no eBPF mode works here"), remedies(report)+meanwhile(h))
 	default:
 		return nil
 	}
@@ -104,17 +104,18 @@ func examine(ctx context.Context, host doctorHost) preflight.Host {
 	return h
 }
 
-// withoutEBPF is what to do where nothing can be traced.
-const withoutEBPF = "meanwhile `ss -ltn` shows depth and backlog of listeners"
+// meanwhile is what to do where nothing can be traced.
+func meanwhile(h preflight.Host) string { return "meanwhile " + preflight.WithoutTracing(h.DiagErr) }
 
-// remedies picks the first thing to do about what fails.
+// remedies picks the first thing to do about what fails, followed by "; "; empty:
+// there is none.
 func remedies(r preflight.Report) string {
 	for _, f := range r.Findings {
 		if f.Status == preflight.Fail && f.Remedy != "" {
-			return f.Remedy + "; " + withoutEBPF
+			return f.Remedy + "; "
 		}
 	}
-	return withoutEBPF
+	return ""
 }
 
 // doctorWidth keeps text readable on very narrow and very wide terminals.

@@ -99,6 +99,25 @@ func TestDoctorAsJSONEndsWithTheMode(t *testing.T) {
 	}
 }
 
+// Where nothing can be traced, there is more to look at queues with than ss, unless
+// sockets cannot be listed.
+func TestDoctorNamesWhatWorksWithoutTracing(t *testing.T) {
+	for _, diagErr := range []error{nil, errors.New("no tcp_diag")} {
+		host := healthyDoctor()
+		host.sockets = func(context.Context) error { return diagErr }
+		host.attach = func(context.Context) (attachment, error) { return attachment{}, errors.New("verifier") }
+		attached := fakeApp(newFakeKernel(), new(bytes.Buffer)).doctor(t.Context(), host, false)
+		host.plan = func(*preflight.Features) preflight.Plan { return preflight.WithoutEBPF("see what fails above") }
+		none := fakeApp(newFakeKernel(), new(bytes.Buffer)).doctor(t.Context(), host, false)
+		for _, err := range []error{attached, none} {
+			looks := strings.Contains(err.Error(), "`acceptwatch snapshot` shows") && strings.Contains(err.Error(), "`acceptwatch diagnose --mode diag`")
+			if looks != (diagErr == nil) || strings.Contains(err.Error(), "`ss -ltn`") != (diagErr != nil) {
+				t.Errorf("listing sockets: %v; %v", diagErr, err)
+			}
+		}
+	}
+}
+
 // TestDoctorOnThisHost holds the exit code against what the features allow.
 func TestDoctorOnThisHost(t *testing.T) {
 	want := exitDone

@@ -13,7 +13,6 @@ import (
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/owner"
 	"acceptwatch/internal/recording"
-	"acceptwatch/internal/sockdiag"
 	"acceptwatch/internal/ui"
 )
 
@@ -245,38 +244,6 @@ func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
 		}
 	}
 	return held, nil
-}
-
-// notListening names what the filter asks for and is not there yet: "port 8000",
-// "listeners held by nginx"; empty: nothing.
-func (g *gatherer) notListening(ctx context.Context) string {
-	if len(g.filter.Ports) == 0 && !filtersProcesses(g.filter) {
-		return ""
-	}
-	sockets, err := g.host.listening(ctx, g.filter)
-	if err != nil && len(sockets) == 0 {
-		return "" // nobody could look
-	}
-	sockets = slices.DeleteFunc(sockets, func(s hostSocket) bool {
-		return !g.filter.MatchListener(s.NetNS, s.LocalUnmapped(), s.V6Only == sockdiag.V6OnlyYes)
-	})
-	var absent []string
-	for _, r := range g.filter.Ports {
-		if !slices.ContainsFunc(sockets, func(s hostSocket) bool {
-			return r.First <= s.Local.Port() && s.Local.Port() <= r.Last
-		}) {
-			absent = append(absent, r.String())
-		}
-	}
-	if len(absent) > 0 {
-		return "port " + strings.Join(absent, ", ")
-	}
-	if filtersProcesses(g.filter) {
-		if held, err := g.heldBy(ctx); err == nil && len(held) == 0 {
-			return "any port by " + g.filter.Holders()
-		}
-	}
-	return ""
 }
 
 // notes are what could not be found out of these listeners, in words.

@@ -124,6 +124,7 @@ func (h *liveHost) scan(inodes map[uint32]struct{}, o *recording.Owners) map[uin
 	}
 	o.Scan = &recording.Scan{
 		Processes: report.Processes, FDs: report.FDs, Denied: report.Denied, Failed: report.Failed,
+		EvenRoot: report.EvenRoot,
 	}
 	if report.FirstError != nil {
 		o.Scan.FirstError = report.FirstError.Error()
@@ -156,7 +157,7 @@ func holders(o *recording.Owners) map[uint32][]owner.Process {
 }
 
 func reportOf(s *recording.Scan) owner.Report {
-	r := owner.Report{Processes: s.Processes, FDs: s.FDs, Denied: s.Denied, Failed: s.Failed}
+	r := owner.Report{Processes: s.Processes, FDs: s.FDs, Denied: s.Denied, Failed: s.Failed, EvenRoot: s.EvenRoot}
 	if s.FirstError != "" {
 		r.FirstError = errors.New(s.FirstError)
 	}

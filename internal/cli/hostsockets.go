@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 
+	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/netns"
 	"acceptwatch/internal/sockdiag"
@@ -20,7 +23,7 @@ func hostSockets(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn fun
 			q.Ports = append(q.Ports, sockdiag.PortRange{Low: r.First, High: r.Last})
 		}
 	}
-	unseen := &unseenError{}
+	unseen := &unseenError{evenRoot: capability.Root(unix.CAP_SYS_ADMIN, unix.CAP_SYS_PTRACE)}
 	for _, err := range errs {
 		unseen.add(err)
 	}
@@ -47,8 +50,9 @@ func hostSockets(ctx context.Context, q sockdiag.Query, f *filter.Filter, fn fun
 // unseenError is what could not be looked at for want of privileges, in one
 // sentence however much it is, and all other errors.
 type unseenError struct {
-	namespaces int // network namespaces that could not be entered
-	processes  int // whose network namespace could not be read
+	namespaces int  // network namespaces that could not be entered
+	processes  int  // whose network namespace could not be read
+	evenRoot   bool // root, with all that it takes, was refused it
 	others     []error
 	unlisted   []uint32 // network namespaces, by inode, of which not all was listed
 }
@@ -87,7 +91,11 @@ func (e *unseenError) Error() string {
 		text = "the network namespaces of " + ui.Plural(e.processes, "process") + " are not known"
 	}
 	if text != "" {
-		text += ", so what listens only there is missing (it needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE)"
+		why := "it needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+		if e.evenRoot {
+			why = capability.EvenRoot
+		}
+		text += ", so what listens only there is missing (" + why + ")"
 	}
 	for _, err := range e.others {
 		if text != "" {

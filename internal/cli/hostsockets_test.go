@@ -6,12 +6,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/netns"
 )
 
 // However much could not be looked at, a person is told in one sentence.
 func TestWhatCouldNotBeSeenIsOneSentence(t *testing.T) {
-	const remedy = ", so what listens only there is missing (it needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE)"
+	const (
+		missing = ", so what listens only there is missing ("
+		remedy  = missing + "it needs root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE)"
+	)
 	enter := func(inode uint32) error {
 		return &netns.EnterError{NS: netns.NS{Inode: inode, Path: "/x"}, Err: unix.EPERM}
 	}
@@ -42,6 +46,9 @@ func TestWhatCouldNotBeSeenIsOneSentence(t *testing.T) {
 		if text != test.want || broken(err) != test.broken {
 			t.Errorf("%v: %q, broken %v", test.errs, text, broken(err))
 		}
+	}
+	if err := (&unseenError{processes: 1, evenRoot: true}); err.Error() != "the network namespaces of 1 process are not known"+missing+capability.EvenRoot+")" {
+		t.Errorf("refused to root: %q", err)
 	}
 	if !broken(unix.EIO) || broken(nil) {
 		t.Error("any other error is broken, and none is not")

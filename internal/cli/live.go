@@ -56,8 +56,10 @@ type live struct {
 	// When things were last done, in ns of CLOCK_MONOTONIC.
 	sampled, walked, followed, measured, told int64 // told 0: is to be, again
 
-	doctor *diagnostician // nil: nothing is diagnosed
-	ill    uint32         // inode of the listener that is
+	doctor      *diagnostician // nil: nothing is diagnosed
+	ill         stall          // that is, or was last, being diagnosed
+	passedOver  []stall        // that began meanwhile, the next one first
+	undiagnosed int            // stalls that ended before their turn, or found no room
 	// examined is the stall that was last diagnosed because somebody asked, by when
 	// it began, in ns.
 	examined int64
@@ -141,9 +143,9 @@ func (l *live) begin(ctx context.Context) error {
 	if err := l.look(false); err != nil {
 		return err
 	}
-	waiting := l.hosts.notListening(ctx)
+	waiting, _ := l.hosts.notListening(ctx)
 	if waiting != "" && l.opt.json {
-		l.app.log.Warn().Msg("nothing listens on " + waiting + " now; waiting for it")
+		l.app.log.Warn().Msg(waiting + "; waiting for it")
 	}
 	l.ready(l.app.env.monotonic(), waiting)
 	if l.attached != nil {
@@ -268,12 +270,8 @@ func (l *live) looksStalled(sample *listener.Sample) bool {
 
 // finish looks a last time, and prints the summary.
 func (l *live) finish(ctx context.Context) error {
-	if l.doctor != nil {
-		defer l.dismiss()
-		if n := l.doctor.passed; n > 0 {
-			l.app.log.Info().Msg(ui.Plural(n, "stall") + " not diagnosed, because another one was being looked at")
-		}
-	}
+	l.tellUndiagnosed()
+	defer l.dismiss()
 	if err := l.look(true); err != nil {
 		return err
 	}

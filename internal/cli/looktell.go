@@ -51,7 +51,7 @@ func (l *looker) tell(ctx context.Context, f *found) *seen {
 	if i := slices.IndexFunc(s.queues, func(q ui.Queue) bool { return q.Depth == 0 }); i >= 0 {
 		slices.SortStableFunc(s.queues[i:], func(a, b ui.Queue) int { return b.HeldSockets() - a.HeldSockets() })
 	}
-	s.waiting = g.notListening(ctx)
+	s.waiting, s.remedy = g.notListening(ctx)
 	return s
 }
 

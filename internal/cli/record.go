@@ -290,7 +290,7 @@ func (p *progress) begin(h *ui.Header) {
 	p.told = p.began
 	p.app.log.Info().Str("mode", h.Mode).Str("filter", h.Filter).Strs("limits", h.Limits).Msg("recording to " + p.file.name)
 	if h.Waiting != "" {
-		p.app.log.Info().Msg("nothing listens on " + h.Waiting + " now; waiting for it")
+		p.app.log.Info().Msg(h.Waiting + "; waiting for it")
 	}
 }
 

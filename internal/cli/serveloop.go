@@ -100,7 +100,7 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 	a := s.app
 	s.live = newLive(a, src, &s.opt.trace, silent{}, newWallClock(&a.env))
 	s.live.sampleEvery = int64(betweenScrapes)
-	s.live.table.Report(s.book)
+	s.live.table.Report(selectedMoves{s.book, s.live.hosts})
 	s.kinds = s.live.table.LossKinds()
 	if l, ok := src.(losing); ok {
 		s.kinds = append(s.kinds, l.LossKinds()...)
@@ -130,6 +130,19 @@ func (s *scrapes) run(ctx context.Context, src source) error {
 			s.looked(s.live.step(ctx, now))
 			s.renew(now)
 		}
+	}
+}
+
+// selectedMoves tells a book of the moves of what it is given: failed accepts that
+// the filter hides were not counted anywhere before.
+type selectedMoves struct {
+	*metrics.Book
+	hosts *gatherer
+}
+
+func (m selectedMoves) Tied(calls listener.AcceptFailures, into listener.RowName) {
+	if len(m.hosts.unplaced([]listener.AcceptFailures{calls})) > 0 {
+		m.Book.Tied(calls, into)
 	}
 }
 

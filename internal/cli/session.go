@@ -93,7 +93,7 @@ func newSession(a *app, what about, o *traceOptions, v view, clock *wallClock, h
 }
 
 // ready prints the header, when everything that was there has been looked at.
-// waiting is what does not listen yet.
+// waiting says what does not listen yet.
 func (s *session) ready(at int64, waiting string) {
 	header := &ui.Header{
 		Mode: s.about.mode, Why: s.about.why, Limits: s.about.limits, Filter: s.opt.filter.String(),

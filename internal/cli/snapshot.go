@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,9 @@ Of a listener at all addresses, --addr, -4 and -6 choose connections; its depth
 stays that of the whole queue, and --watch rests as long as a look takes.
 
 --fail-on makes the exit code 4 when a condition is met at a listener, for health
-checks. Conditions are joined by | and &:
+checks, and 1 where it cannot be judged: no listener of --pid or --comm is seen,
+and there are processes that could not be inspected. Conditions are joined by |
+and &:
 
   close_wait, reset   connections in the queue whose client hung up, or reset
   held_close_wait     connections that a process accepted and did not close,
@@ -168,6 +171,9 @@ func (a *app) snapshot(ctx context.Context, o *snapshotOptions) (err error) {
 		now := a.env.monotonic()
 		next := max(began+int64(o.watch), now+(now-began)) // looking takes no more than half of a processor
 		if o.watch == 0 || o.duration > 0 && next > start+int64(o.duration) {
+			if o.failOn != nil && seen.remedy != "" {
+				return fmt.Errorf("--fail-on could not be judged: %s; %s", seen.waiting, seen.remedy)
+			}
 			return nil
 		}
 		if first {
@@ -185,7 +191,8 @@ type seen struct {
 	at      time.Time
 	took    time.Duration
 	queues  []ui.Queue
-	waiting string
+	waiting string // says what does not listen; empty: nothing
+	remedy  string // it may listen all the same; what to do to be sure
 	losses  []listener.Loss
 	notes   []string
 	partial bool // not everything could be looked at

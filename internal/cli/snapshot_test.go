@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/event"
 	"acceptwatch/internal/filter"
 	"acceptwatch/internal/golden"
@@ -116,6 +117,48 @@ func TestFailOn(t *testing.T) {
 	}
 	if _, logs, code := runSnapshot(t, stuckKernel(), nil, "--fail-on", "close_wait", "--port", "9000"); code != exitDone || logs != "" {
 		t.Errorf("at another port: exit code %d, %q", code, logs)
+	}
+}
+
+// Who may not look into the processes of others does not say that these hold no
+// listener, nor that a condition on it is not met.
+func TestListenersOfProcessesThatCannotBeInspectedAreNotSaidToBeAbsent(t *testing.T) {
+	const (
+		nothing = "nothing listens on any port by nginx"
+		unseen  = "no listener of nginx could be seen, as 41 processes could not be inspected"
+		judged  = "acceptwatch: --fail-on could not be judged: " + unseen
+	)
+	closed := func(a *app) { // even to root
+		unprivileged(a)
+		a.env.owners = func(map[uint32]struct{}) (map[uint32][]owner.Process, owner.Report, error) {
+			return nil, owner.Report{Processes: 50, Denied: 41, EvenRoot: true}, nil
+		}
+	}
+	for _, test := range []struct {
+		change    func(*app)
+		args      string
+		want, not string
+		code      int
+	}{
+		{nil, "", nothing, unseen, exitDone},
+		{nil, "--fail-on close_wait", nothing, unseen, exitDone},
+		{unprivileged, "", unseen, nothing, exitDone},
+		{unprivileged, "-o json", unseen, nothing, exitDone},
+		{unprivileged, "--fail-on close_wait", judged + "; run it as root", nothing, exitError},
+		{closed, "--fail-on close_wait", judged + "; " + capability.EvenRoot, "as root", exitError},
+		{unprivileged, "--fail-on close_wait -o json", judged, nothing, exitError},
+		{unprivileged, "--fail-on close_wait --watch 1s --duration 3s", judged, nothing, exitError},
+	} {
+		out, logs, code := runSnapshot(t, stuckKernel(), test.change, append(strings.Fields(test.args), "--comm", "nginx")...)
+		if out += logs; code != test.code || !strings.Contains(out, test.want) || strings.Contains(out, test.not) {
+			t.Errorf("%q: exit code %d, want %d and %q:\n%s", test.args, code, test.code, test.want, out)
+		}
+	}
+	var out bytes.Buffer
+	a := fakeApp(newFakeKernel(), &out)
+	unprivileged(a)
+	if code := a.run(t.Context(), strings.Fields("diagnose --mode diag --comm nginx")); code != exitError || !strings.Contains(out.String(), unseen+": run it as root") {
+		t.Errorf("diagnose: exit code %d: %s", code, out.String())
 	}
 }
 

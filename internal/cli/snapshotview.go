@@ -79,7 +79,7 @@ func (v *lookJSON) show(s *seen) error {
 		v.app.log.Warn().Msg(note)
 	}
 	if s.waiting != "" {
-		for _, note := range news(&v.told, []string{"nothing listens on " + s.waiting}) {
+		for _, note := range news(&v.told, []string{s.waiting}) {
 			v.app.log.Warn().Msg(note)
 		}
 	}

@@ -123,6 +123,8 @@ func classify(s *Sight) activity {
 
 func socketActivity(t *Target) activity {
 	switch {
+	case t.Listening:
+		return resting
 	case isDNS(t):
 		return names
 	case t.Client:

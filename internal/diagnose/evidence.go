@@ -155,6 +155,8 @@ type Target struct {
 	// Listener says that it is the listener, or an epoll set or a list of
 	// descriptors that watches it.
 	Listener bool `json:"listener,omitempty"`
+	// Listening says that it is another listener, at Local.
+	Listening bool `json:"listening,omitempty"`
 	// Client says that it is a connection that was accepted from the listener.
 	Client bool   `json:"client,omitempty"`
 	Op     string `json:"op,omitempty"` // of a futex: "mutex", "join" (until a thread ends) or "condition"

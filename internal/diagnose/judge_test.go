@@ -35,6 +35,7 @@ var (
 	onListener = Target{Kind: KindTCP, FD: 3, Listener: true}
 	onEpoll    = Target{Kind: KindEpoll, FD: 4, Listener: true}
 	database   = Target{Kind: KindTCP, FD: 7, Peer: "192.0.2.9:5432"}
+	another    = Target{Kind: KindTCP, FD: 5, Local: "127.0.0.1:21021", Listening: true}
 	aClient    = Target{Kind: KindTCP, FD: 8, Peer: "198.51.100.7:40000", Client: true}
 	condition  = Target{Kind: KindFutex, Name: "futex 0x10", Op: "condition"}
 	aMutex     = Target{Kind: KindFutex, Name: "futex 0x20", Op: "mutex"}
@@ -230,7 +231,11 @@ func cases() map[string]struct {
 		"processes with locks of their own":                      {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("futex", aMutex))), of(3, 1, sees(3, in("futex", aMutex)))), Lock, Medium},
 		"accept mutex":                                           {stalledWith(of(1, 0, sees(1, in("wait4", anyChild))), of(2, 1, sees(2, in("fcntl", aFile))), of(3, 1, sees(3, in("fcntl", aFile))), of(4, 1, sees(4, in("read", aClient)))), AcceptMutex, High},
 
-		"acceptor gone":             {stalledWith(of(1, 0, sees(1, in("pause", Target{})), sees(2, in("read", Target{Kind: KindPipe, Name: "pipe:[7]"})))), AcceptorGone, Medium},
+		"acceptor gone":                   {stalledWith(of(1, 0, sees(1, in("pause", Target{})), sees(2, in("read", Target{Kind: KindPipe, Name: "pipe:[7]"})))), AcceptorGone, Medium},
+		"in accept() of another listener": {stalledWith(of(1, 0, sees(1, in("accept4", another)))), AcceptorGone, Medium},
+		"polls another listener":          {stalledWith(of(1, 0, sees(1, in("poll", another)))), AcceptorGone, Medium},
+		"selects another listener, and a thread asks a database": {stalledWith(of(1, 0, sees(1, in("select", another)),
+			sees(2, in("recvfrom", database)))), Downstream, Medium},
 		"acceptor gone, main joins": {stalledWith(of(1, 0, sees(1, in("futex", Target{Kind: KindFutex, Op: "join"})), sees(2, in("read", Target{Kind: KindPipe, Name: "pipe:[7]"})))), AcceptorGone, Medium},
 		"not all threads were seen": {stalledWith(func() Process { p := of(1, 0, sees(1, in("pause", Target{}))); p.ThreadCount = 900; return p }()), CannotTell, Low},
 
@@ -288,6 +293,22 @@ func TestJudge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A thread that waits at another listener of the server serves that one.
+func TestTheOtherListenerOfAThreadIsNamed(t *testing.T) {
+	for _, call := range []string{"accept4", "poll"} {
+		e := stalledWith(of(1, 0, sees(1, in(call, another))))
+		v := Judge(&e)[0]
+		if !strings.Contains(v.Summary, "app[1] is at another listener, 127.0.0.1:21021") ||
+			!strings.Contains(strings.Join(v.Evidence, "\n"), call+" on another listener, 127.0.0.1:21021 (descriptor 5)") {
+			t.Errorf("%s: %s, %q", call, v.Summary, v.Evidence)
+		}
+		e.Listener = another.Local // of one group
+		if v := Judge(&e)[0]; !strings.Contains(v.Summary, "app[1] is at another listener at the same address") {
+			t.Errorf("%s: %s", call, v.Summary)
+		}
 	}
 }
 

@@ -31,7 +31,11 @@ func judgeGone(r *reasoning) *Verdict {
 	if !r.stalled() || r.loop || len(r.doers) == 0 || r.incomplete() {
 		return nil
 	}
+	var elsewhere *doer
 	for _, d := range r.suspects {
+		if elsewhere == nil && d.atAnotherListener() {
+			elsewhere = d
+		}
 		switch d.does {
 		case resting, pipe:
 		case client: // serves one of those that it has
@@ -42,14 +46,29 @@ func judgeGone(r *reasoning) *Verdict {
 			return nil // it may be the one
 		}
 	}
-	return &Verdict{
+	v := &Verdict{
 		Cause: AcceptorGone, Confidence: Medium,
 		Summary: fmt.Sprintf("no thread of %s[%d] accepts any more: the one that did has ended or left its loop, while the process lives",
 			r.Processes[0].Comm, r.Processes[0].PID),
-		Evidence: append(r.lines(r.suspects...), "no thread is in accept() or watches the listener, and none is busy"),
+		Evidence: append(r.lines(r.suspects...), "no thread is in accept() for the listener or watches it, and none is busy"),
 		Refute:   "a thread that comes back to accept() later",
 		Do:       "look in its log for an error of accept() or an exception in that thread, or a limit on connections of its own; restart it meanwhile",
 	}
+	if elsewhere != nil {
+		where := ", " + elsewhere.sight.Target.Local
+		if elsewhere.sight.Target.Local == r.Listener {
+			where = " at the same address"
+		}
+		v.Summary = fmt.Sprintf("no thread accepts from this listener: %s is at another listener%s", elsewhere.name(), where)
+		v.Do = "have a thread accept from this listener too, or close it: as long as it is open, clients are queued there; if one did until now, look in the server's log for why it ended"
+	}
+	return v
+}
+
+// atAnotherListener says that a thread waits in accept() of another listener, or
+// in a poll that asks for one.
+func (d *doer) atAnotherListener() bool {
+	return d.does == resting && d.sight != nil && d.sight.Target.Listening
 }
 
 // incomplete says that there are threads that were not looked at.

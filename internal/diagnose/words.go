@@ -96,6 +96,9 @@ func (t *Target) words() string {
 	case "":
 		return ""
 	case KindTCP, KindUDP, KindUnix:
+		if t.Listening {
+			return fmt.Sprintf("another listener, %s (descriptor %d)", t.Local, t.FD)
+		}
 		text := t.Kind + " socket"
 		if t.Peer != "" {
 			text += " to " + t.Peer

@@ -83,7 +83,7 @@ func TestNothingListensYet(t *testing.T) {
 		at := unusedAddress(t)
 		port := portOf(t, at)
 		text := traceText(t, mode, "--port", port)
-		if want := "nothing listens on port " + port + " now; waiting for it"; text.count(want) != 1 {
+		if want := "nothing listens on port " + port + "; waiting for it"; text.count(want) != 1 {
 			t.Errorf("want %q in %q", want, text.lines())
 		}
 		tr := trace{startCommand(t, acceptwatch(t, "trace", "--mode", mode, "-o", "json", "--port", port))}

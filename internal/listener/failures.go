@@ -174,7 +174,9 @@ func (t *Table) tie(id failed, c *tally) {
 	more := AcceptFailures{PID: id.pid, Comm: c.comm, Errno: id.errno, Count: c.adrift, Last: c.last}
 	m, r := t.listenerOf(id.listener, id.inode, id.key)
 	if r != nil {
-		t.tied(id.errno, c.told, r)
+		told := more
+		told.Count = c.told
+		t.tied(told, r)
 	}
 	switch {
 	case m != nil:

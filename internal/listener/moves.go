@@ -9,8 +9,8 @@ type Moves interface {
 	// that name that comes later is a new one.
 	Absorbed(from, into RowName)
 	// Tied is called when a row has taken over failed calls of accept() that
-	// AcceptErrors gave before.
-	Tied(errno uint16, calls uint64, into RowName)
+	// AcceptErrors gave before, of one process.
+	Tied(calls AcceptFailures, into RowName)
 }
 
 // Report tells moves from now on.
@@ -22,9 +22,9 @@ func (t *Table) absorbed(from, into *row) {
 	}
 }
 
-func (t *Table) tied(errno uint16, calls uint64, into *row) {
-	if t.moves != nil && calls > 0 {
-		t.moves.Tied(errno, calls, t.nameOf(into))
+func (t *Table) tied(calls AcceptFailures, into *row) {
+	if t.moves != nil && calls.Count > 0 {
+		t.moves.Tied(calls, t.nameOf(into))
 	}
 }
 

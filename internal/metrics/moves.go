@@ -50,13 +50,13 @@ func (b *Book) countFailures(l *Look) {
 
 // Tied implements listener.Moves. Which of several calls were counted already is
 // not known: as many as can have been.
-func (b *Book) Tied(errno uint16, calls uint64, into listener.RowName) {
-	f := b.adrift[errno]
+func (b *Book) Tied(calls listener.AcceptFailures, into listener.RowName) {
+	f := b.adrift[calls.Errno]
 	if f == nil {
 		return
 	}
-	if was := min(f.settled, calls); was > 0 {
+	if was := min(f.settled, calls.Count); was > 0 {
 		f.settled -= was
-		b.entryOf(into).counts.addErrors(map[uint16]uint64{errno: was})
+		b.entryOf(into).counts.addErrors(map[uint16]uint64{calls.Errno: was})
 	}
 }

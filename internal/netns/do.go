@@ -7,6 +7,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 )
 
 // EnterError says why a namespace could not be entered.
@@ -134,7 +136,10 @@ func openSame(ns NS) (int, error) {
 }
 
 func explainSetns(err error) error {
-	if errors.Is(err, unix.EPERM) {
+	switch {
+	case errors.Is(err, unix.EPERM) && capability.Root(unix.CAP_SYS_ADMIN):
+		return fmt.Errorf("setns: %w (%s)", err, capability.EvenRoot)
+	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("setns: %w (needs CAP_SYS_ADMIN here and in the user namespace that owns it)", err)
 	}
 	return fmt.Errorf("setns: %w", err)

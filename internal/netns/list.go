@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/quantity"
 
 	"golang.org/x/sys/unix"
@@ -43,11 +44,16 @@ func List() ([]NS, []error) {
 type DeniedError struct {
 	Processes int
 	Err       error // of the first of them
+	EvenRoot  bool  // they were denied to root, with all that it takes
 }
 
 func (e *DeniedError) Error() string {
-	return fmt.Sprintf("read network namespaces of %s: %v (needs root or CAP_SYS_PTRACE; namespaces that only %s in are missing)",
-		quantity.Plural(e.Processes, "process"), e.Err, quantity.Agree(e.Processes, "[it is|they are]"))
+	why := "needs root or CAP_SYS_PTRACE"
+	if e.EvenRoot {
+		why = capability.EvenRoot
+	}
+	return fmt.Sprintf("read network namespaces of %s: %v (%s; namespaces that only %s in are missing)",
+		quantity.Plural(e.Processes, "process"), e.Err, why, quantity.Agree(e.Processes, "[it is|they are]"))
 }
 
 func (e *DeniedError) Unwrap() error { return e.Err }
@@ -138,6 +144,7 @@ func listProcesses(proc string) ([]NS, error) {
 		}
 	}
 	if denied.Processes > 0 {
+		denied.EvenRoot = errors.Is(denied.Err, os.ErrPermission) && capability.Root(unix.CAP_SYS_PTRACE)
 		return all, &denied
 	}
 	return all, nil

@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 )
 
 // NS names a network namespace.
@@ -193,7 +195,10 @@ func inodeOfFD(fd int, path string) (uint32, error) {
 
 // explain adds what a user can do about a refused look-up.
 func explain(err error) error {
-	if errors.Is(err, os.ErrPermission) {
+	switch {
+	case errors.Is(err, os.ErrPermission) && capability.Root(unix.CAP_SYS_PTRACE):
+		return fmt.Errorf("%w (%s)", err, capability.EvenRoot)
+	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%w (needs root, or CAP_SYS_PTRACE for processes of other users)", err)
 	}
 	return err

@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 )
 
 func TestMain(m *testing.M) {
@@ -318,6 +320,19 @@ func TestUnreadableProcessesAreCounted(t *testing.T) {
 	var denied *DeniedError
 	if !errors.As(errors.Join(errs...), &denied) || denied.Processes == 0 || !errors.Is(denied, os.ErrPermission) {
 		t.Errorf("process 1 belongs to root, so something must be denied: %v", errs)
+	}
+	if denied != nil && denied.EvenRoot {
+		t.Errorf("a user is told that it was denied to root: %v", denied)
+	}
+}
+
+func TestWhatIsDeniedToRootIsNotSaidToNeedRoot(t *testing.T) {
+	const needs = "needs root"
+	for _, evenRoot := range []bool{false, true} {
+		text := (&DeniedError{Processes: 1, Err: unix.EACCES, EvenRoot: evenRoot}).Error()
+		if strings.Contains(text, needs) == evenRoot || strings.Contains(text, capability.EvenRoot) != evenRoot {
+			t.Errorf("denied to root %v: %s", evenRoot, text)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ package owner
 import (
 	"fmt"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/quantity"
 )
 
@@ -51,6 +52,9 @@ type Report struct {
 	// of permission, Failed for any other reason, with the first such error.
 	Denied, Failed int
 	FirstError     error
+
+	// EvenRoot says that they were denied to root, with all that it takes.
+	EvenRoot bool
 }
 
 // Complete reports whether everything could be inspected, so that a socket
@@ -63,7 +67,11 @@ func (r Report) Complete() bool { return r.Denied == 0 && r.Failed == 0 }
 func (r Report) String() string {
 	var s string
 	if r.Denied > 0 {
-		s = fmt.Sprintf("%s could not be inspected (permission denied: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root)", quantity.Plural(r.Denied, "process"))
+		why := "it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root"
+		if r.EvenRoot {
+			why = capability.EvenRoot
+		}
+		s = fmt.Sprintf("%s could not be inspected (permission denied: %s)", quantity.Plural(r.Denied, "process"), why)
 	}
 	if r.Failed > 0 {
 		if s != "" {

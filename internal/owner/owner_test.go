@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 )
 
 // tree is a made-up /proc.
@@ -143,6 +145,10 @@ func TestReportSaysWhatIsMissing(t *testing.T) {
 		"1 process could not be inspected (inspect process 4: too many open files)"
 	if got := r.String(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	r = Report{Denied: 1, EvenRoot: true}
+	if got := r.String(); got != "1 process could not be inspected (permission denied: "+capability.EvenRoot+")" {
+		t.Errorf("denied to root: %q", got)
 	}
 }
 

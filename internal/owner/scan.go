@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"acceptwatch/internal/capability"
 )
 
 // Scan looks at every descriptor of every process once, and returns who holds
@@ -40,6 +42,7 @@ func (s Scanner) Scan(inodes map[uint32]struct{}) (map[uint32][]Process, Report,
 	if err != nil {
 		return nil, sc.report, fmt.Errorf("list processes in %s: %w", s.proc(), err)
 	}
+	sc.report.EvenRoot = sc.report.Denied > 0 && capability.Root(unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH)
 	return sc.found, sc.report, nil
 }
 

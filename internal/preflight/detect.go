@@ -66,8 +66,8 @@ func here() *Features {
 		Caps:      capability.Effective(),
 		Lockdown:  activeWord(readFile("/sys/kernel/security/lockdown")),
 		Seccomp:   seccompFiltered(readFile("/proc/self/status")),
-		OuterUser: initialNamespace("user", procUserInitIno),
-		OuterPID:  initialNamespace("pid", procPIDInitIno),
+		OuterUser: capability.InitialUser(),
+		OuterPID:  capability.InitialPID(),
 	}
 	f.PerfParanoid, _ = strconv.Atoi(strings.TrimSpace(string(readFile("/proc/sys/kernel/perf_event_paranoid"))))
 	f.Release = kernelRelease()
@@ -137,23 +137,6 @@ func memlock() (uint64, error) {
 		return 0, fmt.Errorf("read RLIMIT_MEMLOCK: %w", err)
 	}
 	return limit.Cur, nil
-}
-
-// Inodes of the initial namespaces (include/linux/proc_ns.h, unchanged since
-// Linux 3.8).
-const (
-	procUserInitIno = 0xEFFFFFFD
-	procPIDInitIno  = 0xEFFFFFFC
-)
-
-// initialNamespace reports whether the process is in the initial namespace of
-// a kind. Without /proc, or without the namespace kind, there is one only.
-func initialNamespace(kind string, inode uint64) bool {
-	target, err := os.Readlink("/proc/self/ns/" + kind)
-	if err != nil {
-		return true
-	}
-	return target == fmt.Sprintf("%s:[%d]", kind, inode)
 }
 
 func kernelRelease() string {

@@ -1,5 +1,7 @@
 package preflight
 
+import "acceptwatch/internal/listener"
+
 // Status grades a finding.
 type Status string
 
@@ -23,7 +25,7 @@ type Finding struct {
 const (
 	ModeFentry     = "fentry"
 	ModeKprobe     = "kprobe"
-	ModeRestricted = "restricted"
+	ModeRestricted = listener.Restricted
 	ModeNone       = "none" // no eBPF: nothing can be traced
 )
 
@@ -71,22 +73,34 @@ type Host struct {
 	DiagErr error // of listing TCP sockets by sock_diag; nil: works
 }
 
-// exact says in phrases what is exact in a mode. What is not is in its limits.
-func exact(mode string) []string {
-	switch mode {
-	case ModeFentry:
+// exact says in phrases what is exact in the mode of a host. What is not is in its
+// limits.
+func exact(h *Host) []string {
+	switch mode := h.Plan.Mode; {
+	case mode == ModeFentry:
 		return []string{"accept waits, depths, close_wait, reset, purged"}
-	case ModeKprobe:
+	case mode == ModeKprobe:
 		return []string{"accept waits, depths, close_wait, reset, purged, but for what is counted as missed"}
-	case ModeRestricted:
+	case mode == ModeRestricted:
 		return []string{"close_wait and reset before accept, with their waits",
 			"age, state and order of what is in a queue, at each walk"}
+	case h.DiagErr == nil:
+		return []string{"depth, backlog and CLOSE_WAIT, of a moment: " + WithoutTracing(h.DiagErr)}
 	default:
-		return []string{"nothing: `ss -ltn` shows depth and backlog of listeners, `ss -tan` their CLOSE_WAITs"}
+		return []string{"nothing: " + WithoutTracing(h.DiagErr)}
 	}
 }
 
 // WithoutEBPF is the plan when no eBPF mode works.
 func WithoutEBPF(why string) Plan {
 	return Plan{Mode: ModeNone, Why: why}
+}
+
+// WithoutTracing is what can be seen where nothing can be traced, a phrase. The error
+// is of listing TCP sockets by sock_diag; nil: works.
+func WithoutTracing(diagErr error) string {
+	if diagErr != nil {
+		return "`ss -ltn` shows depth and backlog of listeners, `ss -tan` their CLOSE_WAITs"
+	}
+	return "`acceptwatch snapshot` shows what is queued, since when and whose it is, `acceptwatch diagnose --mode diag` why nobody accepts"
 }

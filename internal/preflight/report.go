@@ -28,7 +28,7 @@ type Summary struct {
 // NewReport makes the whole report. It is pure.
 func NewReport(h Host) Report {
 	r := Report{Findings: Diagnose(h), Summary: Summary{
-		Mode: h.Plan.Mode, Why: h.Plan.Why, Exact: exact(h.Plan.Mode), Inexact: h.Plan.Limits,
+		Mode: h.Plan.Mode, Why: h.Plan.Why, Exact: exact(&h), Inexact: h.Plan.Limits,
 	}}
 	for _, f := range r.Findings {
 		switch f.Status {

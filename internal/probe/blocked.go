@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"acceptwatch/internal/owner"
 )
@@ -55,20 +56,31 @@ func (t *Tracer) findBlocked() error {
 	if err != nil {
 		return fmt.Errorf("find threads that block in accept(): %w", err)
 	}
+	t.blocked = b
+	beyond, err := b.note(threads, sockets)
 	if !t.plan.watches(inetAccept) { // which sees them all the same
-		t.unseen = uint64(uninspected)
+		t.unseen, t.beyond = uint64(uninspected), uint64(beyond)
 	}
+	return err
+}
+
+// note writes down which listening socket each thread waits on, of those at these
+// inodes; beyond is for how many threads there was no room.
+func (b *blockedThreads) note(threads []owner.Thread, sockets map[uint32]uint64) (beyond int, err error) {
 	for _, thread := range threads {
 		tid := uint32(thread.TID)
 		// Kprobe mode has already noted the threads that entered since.
 		err := b.accepting.Update(tid, sockets[thread.Inode], ebpf.UpdateNoExist)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
-			return fmt.Errorf("note thread %d, which blocks in accept(): %w", tid, err)
+		switch {
+		case errors.Is(err, unix.E2BIG):
+			beyond++
+			continue
+		case err != nil && !errors.Is(err, ebpf.ErrKeyExist):
+			return beyond, fmt.Errorf("note thread %d, which blocks in accept(): %w", tid, err)
 		}
 		b.left[tid] = thread.PID
 	}
-	t.blocked = b
-	return nil
+	return beyond, nil
 }
 
 // blockedInAccept asks the processes that hold the listeners; uninspected is

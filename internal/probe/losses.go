@@ -39,6 +39,7 @@ func (t *Tracer) countLosses() []listener.Loss {
 	if err := t.coll.Variables[tracingVarLosses].Get(&kernel); err != nil {
 		add("losses_unreadable", fmt.Sprintf("count of losses, the kernel's own, cannot be read (%v)", err), 1)
 	}
+	kernel[tracingLossLOSS_ACCEPTING_FULL] += t.beyond
 	for kind, count := range kernel {
 		what, text := lossWords(tracingLoss(kind))
 		add(what, text, count)

@@ -16,9 +16,9 @@ type Mode string
 // The modes, best first. None has a zero value's meaning: "" in Options asks
 // for the best that works.
 const (
-	Fentry     Mode = "fentry"     // BTF trampolines: everything is exact
-	Kprobe     Mode = "kprobe"     // kprobes: everything, with counted losses
-	Restricted Mode = "restricted" // typed tracepoints: deaths are exact, waits sampled
+	Fentry     Mode = preflight.ModeFentry     // BTF trampolines: everything is exact
+	Kprobe     Mode = preflight.ModeKprobe     // kprobes: everything, with counted losses
+	Restricted Mode = preflight.ModeRestricted // typed tracepoints: deaths are exact, waits sampled
 )
 
 // ErrUnsupported says that no mode, or not the forced one, works here.

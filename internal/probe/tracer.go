@@ -43,6 +43,7 @@ type Tracer struct {
 	canary  Canary
 	blocked *blockedThreads // nil: there are none
 	unseen  uint64          // processes whose blocked threads are not known
+	beyond  uint64          // such threads that there was no room for
 
 	lookedForBlocked bool
 	mptcp            bool  // an MPTCP listener was met

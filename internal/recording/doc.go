@@ -80,9 +80,10 @@
 //	          is a key at the beginning and every 5 s, and a block begins there.
 //	2 mark    what the recorder did: what, time
 //	3 clock   CLOCK_MONOTONIC and CLOCK_REALTIME of one moment
-//	4 owners  JSON of Owners
+//	4 owners  JSON of Owners; since 1.2 it says what is denied to root, too
 //	5 losses  what was lost on the way to the file
-//	7 evidence  since 1.1: JSON of diagnose.Evidence, of a stall
+//	7 evidence  since 1.1: JSON of diagnose.Evidence, of a stall; since 1.2 it
+//	          says of a target that it is another listener
 //	6 part    of a record of more than 256 KiB: flags (1 first, 2 last), type,
 //	          bytes
 //

@@ -30,7 +30,10 @@ func evidence(at int64) *diagnose.Evidence {
 		Queue: diagnose.Queue{Depth: diagnose.Known[uint32](2), Accepted: diagnose.Known[uint64](0), Oldest: diagnose.Known(4 * time.Second)},
 		Processes: []diagnose.Process{{PID: 1234, Comm: "gunicorn", Descriptors: diagnose.Known(7), ThreadCount: 1, Threads: []diagnose.Thread{{
 			TID: 1234, Comm: "gunicorn", Run: diagnose.Known(time.Duration(0)),
-			Sights: []diagnose.Sight{{Looks: 12, State: "S", Call: "recvfrom", Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 7, Peer: "192.0.2.9:5432"}}},
+			Sights: []diagnose.Sight{
+				{Looks: 8, State: "S", Call: "recvfrom", Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 7, Peer: "192.0.2.9:5432"}},
+				{Looks: 4, State: "S", Call: "accept4", Target: diagnose.Target{Kind: diagnose.KindTCP, FD: 6, Local: "0.0.0.0:8443", Listening: true}},
+			},
 		}}}},
 	}
 }
@@ -102,7 +105,7 @@ func golden(w io.Writer) error {
 		{event: of6(conn(event.Purged, 2, event.Close))}, {event: overflow}, {event: failed}, {event: nameless},
 		{sample: &again, waits: true}, {event: &event.Event{Kind: event.ListenerClosed, Time: at + 9, ListenerID: 9, Local: six, Family: 10}},
 		{owners: &Owners{Time: at, HeldKnown: true, Held: []Held{{Local: "192.0.2.1:8000", Inode: 5, Owners: []Owner{{PID: 1234, Comm: "gunicorn", FDs: []int{7}}}}},
-			Scan: &Scan{Processes: 10, FDs: 100, Denied: 1, FirstError: "permission denied"}, Missing: []string{"namespace 5"}}},
+			Scan: &Scan{Processes: 10, FDs: 100, Denied: 1, FirstError: "permission denied", EvenRoot: true}, Missing: []string{"namespace 5"}}},
 		{evidence: evidence(at)},
 		{losses: []listener.Loss{{What: "too_large", Text: "samples were too large", Count: 1}}}, {mark: &Mark{MarkEnd, at + second}},
 	} {

@@ -223,6 +223,7 @@ type Scan struct {
 	Denied     int    `json:"denied,omitempty"` // for want of permission
 	Failed     int    `json:"failed,omitempty"`
 	FirstError string `json:"first_error,omitempty"`
+	EvenRoot   bool   `json:"even_root,omitempty"` // denied to root, too
 }
 
 func appendMark(b []byte, m Mark) []byte {

@@ -322,7 +322,7 @@ func anyOwners(r *rand.Rand) *Owners {
 		o.Held = append(o.Held, Held{NetNS: r.Uint32(), Local: "[::1]:80", Inode: r.Uint32(), Owners: []Owner{{PID: 1}}})
 	}
 	if r.IntN(2) == 0 {
-		o.Scan = &Scan{Processes: 7, Denied: 1, FirstError: "no"}
+		o.Scan = &Scan{Processes: 7, Denied: 1, FirstError: "no", EvenRoot: true}
 		o.Missing = []string{"x"}
 	}
 	return o

@@ -16,7 +16,7 @@ type Header struct {
 	NetNS  uint32   // inode of this process's own network namespace; 0: not known
 
 	Listeners []Listener
-	Waiting   string // what does not listen yet, such as "port 8000"; empty: nothing
+	Waiting   string // "nothing listens on port 8000", or what else is not there yet; may be empty
 	// Oldest are entries of the queues, oldest first, of Queued in all.
 	Oldest []event.Event
 	Queued int
@@ -39,7 +39,7 @@ func (p *Printer) Header(h *Header) {
 		p.print(plain, "", "shows only "+h.Lines+"; the summary counts everything")
 	}
 	if h.Waiting != "" {
-		p.print(slow, "", "nothing listens on "+h.Waiting+" now; waiting for it")
+		p.print(slow, "", h.Waiting+"; waiting for it")
 	}
 	p.headerListeners(h)
 	p.headerQueued(h)

@@ -293,7 +293,7 @@ func TestHeaderAndSummary(t *testing.T) {
 				Mode: "restricted", Why: "mode fentry does not work here: operation not permitted",
 				Limits: []string{"accept() itself cannot be watched: waits are sampled every 100 ms"},
 				Filter: "port 80, 8000, 9000", Lines: "close_wait", NetNS: 4026531840,
-				Listeners: story(), Waiting: "port 9000", Oldest: oldest, Queued: 129, Hint: "Ctrl-C ends with a summary",
+				Listeners: story(), Waiting: "nothing listens on port 9000", Oldest: oldest, Queued: 129, Hint: "Ctrl-C ends with a summary",
 			})
 			p.Titles()
 			p.Summary(&Summary{

@@ -21,7 +21,7 @@ type Snapshot struct {
 
 	Queues      []Queue // the worst first
 	Connections bool    // list the entries
-	// Waiting is what does not listen, such as "port 8000"; empty: nothing.
+	// Waiting says what does not listen: "nothing listens on port 8000"; may be empty.
 	Waiting string
 	Losses  []listener.Loss
 	Partial bool     // not everything could be looked at: a note tells
@@ -57,7 +57,7 @@ func (p *Printer) Snapshot(s *Snapshot) {
 	}
 	if s.Waiting != "" {
 		p.buf = append(p.buf, '\n')
-		p.print(slow, "", "nothing listens on "+s.Waiting)
+		p.print(slow, "", s.Waiting)
 	}
 	p.idleQueues(s, idle)
 	p.buf = append(p.buf, '\n')

@@ -53,7 +53,7 @@ func sampleSnapshot() *Snapshot {
 			queue("127.0.0.1:22", snapshot.Queue{Row: listener.Row{Backlog: 128}, Drops: 12, DropsKnown: true})},
 		Losses:  []listener.Loss{{What: "unplaced", Text: "queued connections were listed whose listener was opened or closed meanwhile", Count: 1}},
 		Notes:   []string{"owners may be missing: 41 processes could not be inspected (permission denied: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root)"},
-		Waiting: "port 4711",
+		Waiting: "nothing listens on port 4711",
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"acceptwatch/internal/capability"
 	"acceptwatch/internal/diagnose"
 	"acceptwatch/internal/owner"
 	"acceptwatch/internal/quantity"
@@ -222,7 +223,11 @@ func (c *collector) blind(e *diagnose.Evidence, holders int, queueErr error) {
 		threads += max(0, p.count-len(p.threads))
 	}
 	if denied > 0 || c.refused > 0 {
-		say("the system calls or descriptors of %s may not be read: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root", quantity.Plural(max(denied, 1), "process"))
+		why := "it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root"
+		if capability.Root(unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH) {
+			why = capability.EvenRoot
+		}
+		say("the system calls or descriptors of %s may not be read: %s", quantity.Plural(max(denied, 1), "process"), why)
 	}
 	if threads > 0 {
 		say("%s not looked at: the limit is %d", quantity.Of(threads, "more thread[ was|s were]"), c.opt.MaxThreads)

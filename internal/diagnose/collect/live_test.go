@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -181,6 +182,51 @@ func TestThisProcessIsSeen(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("the thread that %s was not seen so", want.what)
+		}
+	}
+}
+
+// A server with two listeners waits at one of them, and clients at the other.
+func TestAThreadAtAnotherListenerIsSeenThere(t *testing.T) {
+	_, l := listening(t)
+	other, at := listening(t)
+	client, err := net.Dial("tcp", l.Address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	accepting := blockedIn(t, func() {
+		again(func() error {
+			_, _, err := unix.Accept(other)
+			return err
+		})
+	})
+	polling := blockedIn(t, func() {
+		again(func() error {
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(other), Events: unix.POLLIN}}, -1)
+			return err
+		})
+	})
+	defer func() { // lets both end
+		for range 2 {
+			if another, err := net.Dial("tcp", at.Address.String()); err == nil {
+				another.Close()
+			}
+		}
+	}()
+	e := Run(t.Context(), l, holders(t, l.Inode), Options{Span: 300 * time.Millisecond})
+	if len(e.Processes) != 1 {
+		t.Fatalf("the processes are %+v, want this one", e.Processes)
+	}
+	want := diagnose.Target{Kind: diagnose.KindTCP, FD: other, Local: at.Address.String(), Listening: true}
+	for what, tid := range map[string]int{"accept()": accepting, "poll()": polling} {
+		at := slices.IndexFunc(e.Processes[0].Threads, func(thread diagnose.Thread) bool { return thread.TID == tid })
+		if at < 0 {
+			t.Errorf("the thread in %s was not seen", what)
+			continue
+		}
+		if sights := e.Processes[0].Threads[at].Sights; len(sights) == 0 || sights[0].Target != want {
+			t.Errorf("the thread in %s was seen in %+v, want %+v", what, sights, want)
 		}
 	}
 }

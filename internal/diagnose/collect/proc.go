@@ -24,6 +24,12 @@ func (p procFS) thread(pid, tid int, name string) (string, bool) {
 	return p.text(pid, "task/"+strconv.Itoa(tid)+"/"+name)
 }
 
+// lives says that a thread has not ended.
+func (p procFS) lives(pid, tid int) bool {
+	_, err := os.Stat(filepath.Join(string(p), strconv.Itoa(pid), "task", strconv.Itoa(tid)))
+	return err == nil
+}
+
 // link is what a descriptor is: "socket:[123]", a path.
 func (p procFS) link(pid, fd int) string {
 	to, err := os.Readlink(filepath.Join(string(p), strconv.Itoa(pid), "fd", strconv.Itoa(fd)))

@@ -51,7 +51,7 @@ func (s *sockets) dump(pid int) {
 		}
 		t := diagnose.Target{Kind: diagnose.KindTCP, Local: k.LocalUnmapped().String()}
 		if k.State == sockdiag.Listen {
-			t.Name = "another listener, " + t.Local
+			t.Listening = true
 		} else {
 			t.Peer = k.RemoteUnmapped().String()
 			t.Client = sameListener(s.local, k.LocalUnmapped())

@@ -53,8 +53,8 @@ func child(pid int32) string {
 	return "process " + strconv.Itoa(int(pid))
 }
 
-// first is the listener if it is among them, or else the first socket, or else
-// the first of all.
+// first is the listener if it is among them, or else another one, or else the first
+// socket, or else the first of all.
 func (r *resolver) first(pid int, fds []int) diagnose.Target {
 	var best diagnose.Target
 	for _, fd := range fds {
@@ -63,7 +63,7 @@ func (r *resolver) first(pid int, fds []int) diagnose.Target {
 			return t
 		}
 		isSocket := t.Kind == diagnose.KindTCP || t.Kind == diagnose.KindUDP || t.Kind == diagnose.KindUnix
-		if best.Kind == "" || isSocket && len(fds) <= mostDecisive && best.Kind != diagnose.KindTCP {
+		if best.Kind == "" || t.Listening || isSocket && len(fds) <= mostDecisive && best.Kind != diagnose.KindTCP {
 			best = t
 		}
 	}

@@ -69,7 +69,9 @@ func (c *collector) sight(pid, tid int, state string) sightKey {
 	text, ok := c.proc.thread(pid, tid, "syscall")
 	made, parsed := parseCall(text)
 	if !ok {
-		c.refused++
+		if c.proc.lives(pid, tid) { // or it has ended meanwhile
+			c.refused++
+		}
 		return key
 	}
 	if !parsed || made.running || state == "R" {
