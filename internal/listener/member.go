@@ -25,7 +25,7 @@ type member struct {
 
 	lastAccept    int64   // ns; 0: none seen
 	nonEmptySince int64   // ns, by the kernel; 0: not seen
-	counted       bool    // it was in a sample
+	counted       bool    // attachByBooks is known
 	counts        Counted // of the last sample, without Waits
 	waits         *Histogram
 	attachByBooks uint64 // queued at attach, by the first sample
@@ -180,8 +180,8 @@ func (m *member) waitingSince() int64 {
 }
 
 // count takes what a sample says. Counts only grow, so an older sample changes
-// nothing.
-func (m *member) count(c *Counted, at int64) {
+// nothing. Where accept() is sampled, there are no books of a listener.
+func (m *member) count(c *Counted, at int64, sampled bool) {
 	had := m.counts
 	touched := c.Enqueued > had.Enqueued || c.Accepted > had.Accepted || c.Purged > had.Purged ||
 		c.MigratedIn > had.MigratedIn || c.MigratedOut > had.MigratedOut ||
@@ -219,7 +219,7 @@ func (m *member) count(c *Counted, at int64) {
 	if touched {
 		m.setDepth(c.Depth, at)
 	}
-	if !m.counted {
+	if !m.counted && !sampled {
 		m.counted = true
 		m.attachByBooks = uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged+now.MigratedOut)-
 			int64(now.Enqueued+now.MigratedIn)))

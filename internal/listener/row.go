@@ -19,12 +19,14 @@ type row struct {
 	family  uint8         // of its last listener
 	inode   uint32        // of the listener that closed last; 0: not known
 	mapped  bool          // one of its listeners is IPv6 and takes IPv4
+	mptcp   bool          // one of its listeners takes MPTCP connections
 	inPast  *list.Element // in Table.past, when there is no listener
 
-	closed uint64 // listeners
-	total  totals // of those closed
-	deaths atAddress
-	dead   deadList // dead and still queued
+	closed  uint64 // listeners
+	total   totals // of those closed
+	deaths  atAddress
+	passage passage
+	dead    deadList // dead and still queued
 	// attachDead is how many were dead already when a first walk found them.
 	attachDead uint64
 }
@@ -203,7 +205,8 @@ func (t *Table) absorb(into, r *row) {
 	into.total.add(&r.total)
 	into.deaths.add(r.deaths)
 	into.attachDead += r.attachDead
-	r.total, r.deaths = totals{}, atAddress{}
+	into.passage.absorb(&r.passage)
+	r.total, r.deaths, r.passage = totals{}, atAddress{}, passage{}
 	if r.inPast != nil {
 		t.past.Remove(r.inPast)
 		r.inPast = nil

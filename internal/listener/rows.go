@@ -65,6 +65,13 @@ type Row struct {
 	DeadAtAttach   uint64 // of QueuedAtAttach: were dead when first looked at
 	AttachKnown    bool   // whether QueuedAtAttach is
 	Lost           uint64 // that the books miss: the size of Imbalance
+
+	// Sampled says that accept() was not watched (Options.Sampled). Accepted is then
+	// how many entered the queue and were not there any more at the last look, and
+	// nothing is Lost; Wait is of those that were Seen, which waited the longest.
+	Sampled bool
+	Seen    uint64 // of Accepted: a look at the queue had caught them waiting
+	AtLeast bool   // there may be more than Accepted: Enqueued lacks those by MPTCP, or a listener was closed
 }
 
 // Waits are the waits of accepted connections.
@@ -279,7 +286,11 @@ func (t *Table) view(r *row) Row {
 	v.AcceptedDead += r.deaths.acceptedDead
 	inCloseWait, inClose := t.dead.count(r, r.walkedAt())
 	v.Unaccepted.settle(v.Depth, inCloseWait, inClose)
-	v.setLost()
+	if t.opt.Sampled {
+		v.setPassed(&r.passage, r.mptcp)
+	} else {
+		v.setLost()
+	}
 	return v
 }
 
@@ -298,7 +309,11 @@ func (t *Table) viewMember(m *member, own *totals) Row {
 		}
 		v.Unaccepted.settle(m.depth, w.states[inCloseWait], w.states[inClose])
 	}
-	v.setLost()
+	if t.opt.Sampled {
+		v.Sampled, v.Seen, v.AtLeast = true, v.Accepted, true // what enters is counted by address
+	} else {
+		v.setLost()
+	}
 	return v
 }
 

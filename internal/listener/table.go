@@ -16,6 +16,10 @@ type Options struct {
 	// queue before was queued at attach. Default: the time of the first event
 	// or sample.
 	Start int64
+	// Sampled says that the source cannot watch accept() (mode Restricted): how many
+	// were accepted is told by how many entered the queues and are not there any
+	// more.
+	Sampled bool
 	// MaxRows is how many addresses without an open listener get a row of
 	// their own; the others share one. Default: 32,768, which is more than there
 	// are ephemeral ports (net.ipv4.ip_local_port_range) by default.

@@ -30,7 +30,9 @@
 //
 // What a mode cannot know has no series, rather than one that is 0: mode
 // restricted samples accept(), so it has no waits, counts only what enters a queue
-// and dies there, and does not know how deep a queue was between two looks. What the
+// (but by MPTCP) and dies there, and does not know how deep a queue was between two
+// looks. How many were accepted it knows as of a look only, and of some listeners
+// only that they were so many at least, which makes no counter. What the
 // kernel counts only when it is asked to (the run time of eBPF programs, sysctl
 // kernel.bpf_stats_enabled) is there when it does.
 //

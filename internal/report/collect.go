@@ -69,7 +69,9 @@ func newCollector(h *recording.Header, o Options) *collector {
 	if c.report.Header.Partial() {
 		start = 0 // who died before its beginning is not of it
 	}
-	c.table = listener.New(listener.Options{StallAfter: c.report.StallAfter, Start: start})
+	c.table = listener.New(listener.Options{
+		StallAfter: c.report.StallAfter, Start: start, Sampled: c.report.Header.Mode == listener.Restricted,
+	})
 	c.emit = c.derived
 	return c
 }

@@ -18,7 +18,9 @@
 //	timeline  listener, netns, from, width_ns, columns: a list for each column
 //	          of depth (the greatest), backlog, accepted, gave_up, overflow,
 //	          accept_errors, purged (of recorded events) and wait_ns p50, p99
-//	          (within 12 %) and max; no listener: the sum of all
+//	          (within 12 %) and max; no listener: the sum of all. In mode
+//	          restricted accepted and wait_ns are of those that a look at the
+//	          queue caught waiting
 //	patience  listener, netns, gave_up (whose wait is known), late, vanished,
 //	          bins [{from_ns, to_ns, count}], clusters [{mean_ns, count, share}]:
 //	          how long those waited who gave up in the queue

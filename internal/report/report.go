@@ -122,6 +122,8 @@ func (r *Report) At(ns int64) time.Time {
 type Sum struct {
 	Listeners                                  int
 	Accepted, Dead, AcceptedDead, Purged       uint64
+	AtLeast                                    bool   // there may be more than Accepted
+	Seen                                       uint64 // of Accepted, those that a look had caught (listener.Row)
 	CloseWait, Reset                           uint64
 	Overflow, OverflowSYN, OverflowACK, Failed uint64
 	Recorded, Queued, Held                     uint64
@@ -136,6 +138,8 @@ func (r *Report) Sum() Sum {
 	for i := range r.Listeners {
 		l := &r.Listeners[i]
 		s.Accepted += l.Accepted
+		s.Seen += l.Seen
+		s.AtLeast = s.AtLeast || l.AtLeast
 		s.Dead += l.Dead()
 		s.AcceptedDead += l.AcceptedDead
 		s.Purged += l.Purged
@@ -160,6 +164,12 @@ func (r *Report) Sum() Sum {
 		s.Failed += r.AcceptErrors[i].Count
 	}
 	return s
+}
+
+// quantiles says that those of Wait are of all accepted connections, and not of
+// those that a look caught.
+func (l *Listener) quantiles() bool {
+	return l.Wait.Count > 0 && (!l.Sampled || l.Seen == l.Accepted && !l.AtLeast)
 }
 
 // harmed is how many clients were not served. One that was refused may have
