@@ -149,3 +149,17 @@ func TestAGroupIsLookedAtAsAWhole(t *testing.T) {
 	s.count(750, 1, 1, false)
 	s.accepted(1, 0, false)
 }
+
+// Who accepts is not seen there, so nor is whether somebody tries.
+func TestAStallSaysWhetherCallsOfAcceptAreSeen(t *testing.T) {
+	for _, sampled := range []bool{false, true} {
+		table := New(Options{Start: 1, Sampled: sampled})
+		at := Counted{ID: 1, Key: key("127.0.0.1:8000"), Family: 2, Backlog: 128, Depth: 1, NonEmptySince: 100 * ms}
+		table.Update(&Sample{Time: 100 * ms, Listeners: []Counted{at}}, nil)
+		var stalls []event.Event
+		table.Update(&Sample{Time: 2 * second, Listeners: []Counted{at}}, func(e *event.Event) { stalls = append(stalls, *e) })
+		if len(stalls) != 1 || stalls[0].Kind != event.Stall || (stalls[0].Flags&event.Sampled != 0) != sampled {
+			t.Errorf("sampled %t: %+v", sampled, stalls)
+		}
+	}
+}
