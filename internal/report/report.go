@@ -18,6 +18,7 @@ type Report struct {
 	Header     recording.Header
 	StallAfter time.Duration // after which a queue that nobody empties is stalled
 	Start, End int64         // ns, CLOCK_MONOTONIC: the first and the last time in the trace
+	Empty      bool          // there is no time in the trace: both are that of its header
 	Cut        bool          // the trace goes on after End, of which the report tells nothing
 	Clocks     []recording.Clock
 	Events     uint64 // recorded, but for those of walks

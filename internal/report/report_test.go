@@ -85,6 +85,30 @@ func TestCutTraceIsReported(t *testing.T) {
 	}
 }
 
+// A recorder that was killed at once leaves a header alone.
+func TestARecordingOfNothingTellsWhenItWasMade(t *testing.T) {
+	var b bytes.Buffer
+	h := header()
+	h.Clock.Monotonic += 3 * second
+	w, err := recording.NewWriter(&b, h, recording.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := bytes.Clone(b.Bytes())
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, trace := range map[string][]byte{"torn": torn, "whole": b.Bytes()} {
+		r := read(t, trace)
+		if at := r.At(r.Start); !at.Equal(time.Unix(0, h.Clock.Wall)) || r.End != r.Start {
+			t.Errorf("%s: it begins at %s and is %s long", name, at, r.Length())
+		}
+		if v := r.Verdict(time.UTC); v.Headline != "The recording ends before anything was written." || v.Bad {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+}
+
 // Joined traces of different recordings are different reports; the parts of one
 // are one.
 func TestJoinedTraces(t *testing.T) {
