@@ -198,6 +198,18 @@ func (t *Table) purged(e *event.Event, emit func(*event.Event)) {
 	}
 }
 
+// DeadAtAttach is how many were dead in the queues at a bound address when they were
+// first looked at, and had been queued before counting began.
+func (t *Table) DeadAtAttach(bound Key) uint64 {
+	if r := t.rows[bound.plain()]; r != nil {
+		return r.attachDead
+	}
+	return 0
+}
+
+// Start is when counting began, in ns; 0: nothing has come in yet.
+func (t *Table) Start() int64 { return t.start }
+
 // Met grows when a listener, or the inode of one, becomes known.
 func (t *Table) Met() uint64 { return t.met }
 

@@ -27,7 +27,8 @@
 //	stall     listener, netns, from, to, duration_ns, ended (accept, close,
 //	          empty, none), by, before (who accepted next and last), errno,
 //	          failing, accept_errors, depth, backlog, gave_up, overflow; the
-//	          longest first. Of one that began more than a minute before the part
+//	          longest first. Of one that began before the recording, gave_up has
+//	          who was found dead then. Of one that began more than a minute before the part
 //	          that is reported, before may be missing, and what happened earlier
 //	          is not counted
 //	diagnosis why nobody accepted in a stall, as in package export

@@ -75,7 +75,7 @@ type Stall struct {
 	Diagnosis *Diagnosis
 	Depth     uint32 // the greatest
 	Backlog   uint32
-	Dead      uint64 // clients that gave up in it
+	Dead      uint64 // clients that gave up in it, those found dead at the beginning included
 	Overflow  uint64 // refusals in it
 }
 
