@@ -3,6 +3,8 @@ package report
 import (
 	"bytes"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,5 +220,39 @@ func TestClustersOfPatience(t *testing.T) {
 	}
 	if c := got.Clusters[1]; c.Count != 50 || c.Mean != 30049*time.Millisecond {
 		t.Errorf("%+v", c)
+	}
+}
+
+// Times of a short recording have milliseconds, and names tell who shares them.
+func TestCellsStandUnderTheirTitles(t *testing.T) {
+	var b bytes.Buffer
+	s := newStory(t, &b, header())
+	web := s.listen("192.0.2.1:8000", 128, 4711, "gunicorn")
+	s.listen("192.0.2.1:8000", 128, 4712, "gunicorn")
+	api := s.listen("192.0.2.1:80", 128, 33, "nginx")
+	s.walk()
+	s.enter(web)
+	s.enter(api)
+	for range 10 {
+		s.now += 250 * ms
+		s.sample(false)
+	}
+	s.accept(web)
+	s.accept(api)
+	s.close()
+	var out bytes.Buffer
+	if err := WriteText(&out, read(t, b.Bytes()), TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	golden.Compare(t, "short.txt", out.Bytes())
+	lines := strings.Split(out.String(), "\n")
+	for _, title := range []string{"LISTENER", "PEER", "TO  "} {
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, title) })
+		at := strings.Index(lines[i], title)
+		for _, l := range lines[i+1 : i+3] {
+			if l[at-1] != ' ' || l[at] == ' ' {
+				t.Errorf("%s: not under its title: %q", title, l)
+			}
+		}
 	}
 }
