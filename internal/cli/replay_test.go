@@ -261,7 +261,7 @@ func TestRecordingWithoutItsEndHasASummary(t *testing.T) {
 // A recording that ends before its header, or whose user has left before it, has
 // nothing to show.
 func TestPlayingNothingEnds(t *testing.T) {
-	trace, err := os.ReadFile("../recording/testdata/v1.1.trace")
+	trace, err := os.ReadFile("../recording/testdata/v1.2.trace")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func FuzzReport(f *testing.F) {
 	spans := [][2]int64{{math.MinInt64, math.MaxInt64}, {began + second, began + 3*second}, {0, began + 100}}
 	for _, span := range spans {
 		f.Add(overfull(f), span[0], span[1])
-		for _, path := range []string{"../recording/testdata/v1.0.trace", "../recording/testdata/v1.1.trace"} {
+		for _, path := range []string{"../recording/testdata/v1.0.trace", "../recording/testdata/v1.1.trace", "../recording/testdata/v1.2.trace"} {
 			golden, err := os.ReadFile(path)
 			if err != nil {
 				f.Fatal(err)
