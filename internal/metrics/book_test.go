@@ -198,8 +198,11 @@ func TestDeathsWithoutAListener(t *testing.T) {
 	stray := func(n uint64) listener.Row {
 		return row("127.0.0.1:80", func(r *listener.Row) { r.Open, r.Family, r.CloseWait, r.Backlog = 0, 0, n, 0 })
 	}
-	wantLines(t, take(1000, stray(3)), "", "close_wait_total")
-	wantLines(t, take(1010, row("127.0.0.1:80", func(r *listener.Row) { r.CloseWait = 4 })), `close_wait_total{port="80"} 4`, "close_wait_total")
+	wantLines(t, take(1000, stray(3)), `close_wait_total{port="other"} 0`, "close_wait_total")
+	wantLines(t, take(1010, row("127.0.0.1:80", func(r *listener.Row) { r.CloseWait = 4 })), `
+close_wait_total{port="80"} 4
+close_wait_total{port="other"} 0
+`, "close_wait_total")
 
 	b = NewBook(Options{Labels: []Label{LabelPort}})
 	take(1000, stray(3))

@@ -23,7 +23,8 @@
 // stays in listener="other" when that happens later.
 //
 // Failed accepts for want of descriptors, and what can be lost, are 0 before the
-// first: increase() does not see a counter that comes with its first value. (Runs
+// first, as is listener="other" while something waits to be counted there:
+// increase() does not see a counter that comes with its first value. (Runs
 // that were skipped are not: older kernels do not tell them.)
 //
 // # What is left out
