@@ -234,8 +234,10 @@ func compareStalls(a, b int64) int {
 	return cmp.Compare(a, b)
 }
 
-// fill is how full the queue is: it holds one more than the backlog.
-func (r *Row) fill() float64 { return float64(r.Depth) / (float64(r.Backlog) + 1) }
+// fill is how full the queues are: each holds one more than its backlog.
+func (r *Row) fill() float64 {
+	return float64(r.Depth) / (float64(r.Backlog) + float64(max(r.Open, 1)))
+}
 
 // view makes the row that others see.
 func (t *Table) view(r *row) Row {
