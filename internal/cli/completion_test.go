@@ -110,7 +110,7 @@ func TestRecordingsAreCompletedByWhatIsInThem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	trace, err := os.ReadFile("../recording/testdata/v1.1.trace")
+	trace, err := os.ReadFile("../recording/testdata/v1.2.trace")
 	check(err)
 	for name, content := range map[string][]byte{
 		"night.trace.1": trace, "no-ending": trace[:200], "page.trace": []byte(strings.Repeat("no recording ", 9)), "empty": nil, "other": trace[:20],

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"acceptwatch/internal/fence"
-	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/ui"
 )
@@ -83,7 +82,7 @@ func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *liv
 		sampleEvery: sampleEvery, walkEvery: walkEvery, measureEvery: measureEvery,
 		share: samplesShare, rarest: rarestSample,
 	}
-	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, a.env.monotonic())
+	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, begun(src, a.env.monotonic()))
 	if a.env.evidence != nil && o.diagnosis != diagnosisOff {
 		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode(), o.diagnosis == diagnosisFull)
 		l.stalled = l.fellIll
@@ -272,28 +271,16 @@ func (l *live) looksStalled(sample *listener.Sample) bool {
 func (l *live) finish(ctx context.Context) error {
 	l.tellUndiagnosed()
 	defer l.dismiss()
+	if l.about.mode == restricted { // who was accepted is told by a look after a sample
+		if err := l.sample(false); err != nil {
+			return err
+		}
+	}
 	if err := l.look(true); err != nil {
 		return err
 	}
 	return l.end(ctx, l.app.env.monotonic())
 }
-
-// follow tells the source who holds what, when the filter names processes.
-func (l *live) follow(ctx context.Context) {
-	h, ok := l.src.(holder)
-	if !ok || !filtersProcesses(&l.opt.filter) {
-		return
-	}
-	sockets, err := l.hosts.heldBy(ctx)
-	if err == nil {
-		err = h.SetHeld(sockets)
-	}
-	if err != nil {
-		l.warn("follow processes", err)
-	}
-}
-
-func filtersProcesses(f *filter.Filter) bool { return len(f.PIDs)+len(f.Comms) > 0 }
 
 // warn logs the first error of its kind.
 func (l *live) warn(what string, err error) {

@@ -51,3 +51,23 @@ func inputName(path string) string {
 	}
 	return path
 }
+
+// verdict is what was wrong with a recording that was read to its end: the error of
+// that, how many records were left out, and at how many places it is damaged. A tail
+// that is missing is what a killed recorder leaves, and only told.
+func (a *app) verdict(path string, err error, skipped, damages int) error {
+	if skipped > 0 {
+		a.log.Warn().Int("records", skipped).Msg("the recording holds what only a newer acceptwatch can read")
+	}
+	var torn *recording.TornError
+	switch {
+	case errors.As(err, &torn):
+		a.log.Warn().Msg(recordingError(path, err).Error())
+		return nil
+	case err != nil:
+		return recordingError(path, err)
+	case damages > 0:
+		return fmt.Errorf("%s is damaged: only what could be read was shown", inputName(path))
+	}
+	return nil
+}

@@ -272,22 +272,6 @@ func (r *replay) finish(ctx context.Context) error {
 	return r.end(context.WithoutCancel(ctx), r.now)
 }
 
-// verdict is what was wrong with the recording. A tail that is missing is what
-// a killed recorder leaves, and only told.
 func (r *replay) verdict() error {
-	err := r.reader.Err()
-	if skipped := r.reader.Skipped(); skipped > 0 {
-		r.app.log.Warn().Int("records", skipped).Msg("the recording holds what only a newer acceptwatch can read")
-	}
-	var torn *recording.TornError
-	switch {
-	case errors.As(err, &torn):
-		r.app.log.Warn().Msg(recordingError(r.how.path, err).Error())
-		return nil
-	case err != nil:
-		return recordingError(r.how.path, err)
-	case r.damaged > 0:
-		return fmt.Errorf("%s is damaged: only what could be read was shown", r.name())
-	}
-	return nil
+	return r.app.verdict(r.how.path, r.reader.Err(), r.reader.Skipped(), r.damaged)
 }

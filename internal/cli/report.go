@@ -92,13 +92,14 @@ func (a *app) report(o *reportOptions) error {
 	if o.utc {
 		zone = time.UTC
 	}
-	n := 0
+	n, damages := 0, 0
 	options := report.Options{StallAfter: o.stallAfter}
 	if o.from.since.given || o.from.until.given {
 		options.Span = o.from.span
 	}
 	err = report.Each(r, options, func(rep *report.Report) error {
 		n++
+		damages += int(rep.Flaws.Damages)
 		if o.html != "" {
 			page := numberedPage(o.html, n)
 			if err := a.notItself(o.from.path, "--html", page); err != nil {
@@ -121,7 +122,10 @@ func (a *app) report(o *reportOptions) error {
 	if errors.Is(err, report.ErrAfterEnd) {
 		return usageErrorf("--since is after the end of %s", inputName(o.from.path))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return a.verdict(o.from.path, r.Err(), r.Skipped(), damages)
 }
 
 // reportPage writes a page into a file.

@@ -82,6 +82,42 @@ func TestReportOfAFile(t *testing.T) {
 	}
 }
 
+// What cannot be read is told by the exit code, as trace -r and export tell it.
+func TestReportOfADamagedRecordingFails(t *testing.T) {
+	path, _ := recorded(t, incidentKernel(), "--duration", "50s")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Clone(whole)
+	damaged[len(damaged)/2] ^= 0x40
+	for name, test := range map[string]struct {
+		file []byte
+		code int
+		want string
+	}{
+		"whole":   {whole, exitDone, ""},
+		"damaged": {damaged, exitError, "is damaged: only what could be read was shown"},
+		"torn":    {whole[:len(whole)*3/4], exitDone, "cut short: the last whole frame ends at byte "},
+	} {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, test.file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		page := filepath.Join(t.TempDir(), "page.html")
+		for _, args := range [][]string{{"report", path}, {"report", "-o", "json", path}, {"report", "--html", page, path}} {
+			out, logs, code := replayed(t, args...)
+			logs = strings.ReplaceAll(logs, "acceptwatch: wrote "+page+"\n", "")
+			if code != test.code || !strings.Contains(logs, test.want) || test.want == "" && logs != "" {
+				t.Errorf("%s: %q: exit code %d, %q", name, args, code, logs)
+			}
+			if args[1] != "--html" && !strings.Contains(out, "127.0.0.1:8000") {
+				t.Errorf("%s: %q shows %q", name, args, out)
+			}
+		}
+	}
+}
+
 func TestReportTellsTimesInTheLocalZone(t *testing.T) {
 	for args, want := range map[string]string{"report -": "05:00:01 EAST", "report --utc -": "00:00:01 UTC"} {
 		var out bytes.Buffer

@@ -87,7 +87,7 @@ type about struct {
 func newSession(a *app, what about, o *traceOptions, v view, clock *wallClock, h host, start int64) *session {
 	return &session{
 		app: a, about: what, opt: o, view: v, clock: clock, start: start,
-		table: listener.New(listener.Options{StallAfter: o.stallAfter, Start: start}),
+		table: listener.New(listener.Options{StallAfter: o.stallAfter, Start: start, Sampled: what.mode == restricted}),
 		hosts: &gatherer{host: h, filter: &o.filter},
 	}
 }

@@ -118,7 +118,7 @@ func TestRefusalsAreLeftOutWhereTheyAreNotCounted(t *testing.T) {
 	k := incidentKernel()
 	k.mode = "restricted"
 	out, _ := runFake(t, k, "-o", "json", "--duration", "50s")
-	for _, key := range []string{"overflow", "accept_errors", "max_depth", "migrated_in", "full_ns"} {
+	for _, key := range []string{"overflow", "accept_errors", "max_depth", "migrated_in", "full_ns", "lost", "\"wait_ns\":{"} {
 		if strings.Contains(out, key) {
 			t.Errorf("%s is told of", key)
 		}

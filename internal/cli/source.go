@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -51,6 +52,19 @@ type sourceOptions struct {
 // openSource attaches. An error that wraps fs.ErrPermission or
 // errors.ErrUnsupported, or that unavailable made, exits with 3.
 type openSource func(ctx context.Context, options sourceOptions) (source, error)
+
+// beginner is a source that knows since when it counts what enters the queues.
+type beginner interface {
+	Began() int64 // ns, CLOCK_MONOTONIC; 0: since it was opened
+}
+
+// begun is since when a source counts that has just been opened, in ns.
+func begun(src source, now int64) int64 {
+	if b, ok := src.(beginner); ok {
+		return cmp.Or(b.Began(), now)
+	}
+	return now
+}
 
 // explainer is a source that knows why it is in its mode.
 type explainer interface {

@@ -2,10 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/recording"
 )
 
 // tenMinutes is a server that accepts every 10 s, but for a stall that ends after
@@ -165,6 +169,38 @@ func TestPartWithinAStallLongerThanTheLead(t *testing.T) {
 		}
 		if want := strings.ReplaceAll(all, last, ""); got != want || want == "" {
 			t.Errorf("%q: got\n%s\nwant\n%s", args, got, want)
+		}
+	}
+}
+
+// A part of a recording has its own count of losses, and the words go with that.
+func TestLossesOfAPartAreSaidInWordsThatAgree(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "trace")
+	var b bytes.Buffer
+	w, err := recording.NewWriter(&b, &recording.Header{Mode: "fentry", Start: began, Clock: recording.Clock{Monotonic: began}}, recording.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, told := range []struct {
+		at    int64
+		count uint64
+	}{{1, 11}, {20, 12}} {
+		loss := listener.Loss{What: "ring_full", Text: "event[|s] found the buffer full", Count: told.count}
+		sample := &listener.Sample{Time: began + told.at*second, Losses: []listener.Loss{loss}}
+		if err := w.WriteSample(sample, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), os.WriteFile(path, b.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"trace -r", "report"} {
+		for since, want := range map[string]string{"0s": "12 events found", "10s": "1 event found"} {
+			args := append(strings.Fields(command), path, "--since", since)
+			out, logs, code := replayed(t, args...)
+			if code != exitDone || !strings.Contains(out, want+" the buffer full") {
+				t.Errorf("%q: exit code %d, no %q in\n%s%s", args, code, want, out, logs)
+			}
 		}
 	}
 }

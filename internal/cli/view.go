@@ -80,15 +80,19 @@ func (v *jsonView) end(s *ui.Summary, at time.Time) {
 	for i := range s.AcceptErrors {
 		refusals.AcceptErrors += s.AcceptErrors[i].Count
 	}
+	var accepted uint64
+	atLeast := false
 	for i := range s.Listeners {
 		l := &s.Listeners[i]
 		refusals.Overflow += l.Overflow()
 		refusals.AcceptErrors += l.Failed()
-		total.Accepted += l.Accepted
+		accepted += l.Accepted
+		atLeast = atLeast || l.AtLeast
 		total.CloseWait += l.CloseWait
 		total.Reset += l.Reset
 		total.Purged += l.Purged
 	}
+	total.Accepts = export.AcceptsOf(accepted, atLeast)
 	for i := range s.Losses {
 		total.Losses += s.Losses[i].Count
 		v.buf = export.AppendLoss(v.buf, &s.Losses[i])

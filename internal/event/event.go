@@ -40,7 +40,7 @@ const (
 	LastACK    Flags = 1 << 4 // Overflow: refused at the last ACK, the client believes that it is connected; without: at the SYN, which is never answered
 	Aborted    Flags = 1 << 5 // Overflow: the client is sent an RST
 	MPTCP      Flags = 1 << 6 // Listener: takes MPTCP connections; Queued: may be one
-	Sampled    Flags = 1 << 8 // Accepted: Time is when it was noticed
+	Sampled    Flags = 1 << 8 // Accepted: Time is when it was noticed; Stall: calls of accept() are not seen
 	Recovered  Flags = 1 << 9 // seen late, by accept or by a walk
 )
 

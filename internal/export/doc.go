@@ -55,7 +55,13 @@
 //	depth, backlog
 //	oldest_ns       age of the entry at the head of the queue
 //	enqueued, accepted, close_wait, reset, purged   since the start
-//	wait_ns         {"p50", "p90", "p99", "max"} of the accepted
+//	wait_ns         {"p50", "p90", "p99", "max"} of the accepted; not in mode
+//	                restricted
+//	accepted_seen   in mode restricted, of the accepted, those that a look at the
+//	                queue had caught waiting
+//	seen_wait_ns    {"p50", "p90", "p99", "max"} of accepted_seen: these waited
+//	                the longest, and the percentiles of all are not known
+//	accepted_at_least   instead of accepted, where that is not known
 //	overflow        refused because the queue was full, the sum of overflow_syn
 //	                and overflow_last_ack; what a client sends again counts again
 //	migrated_in     came from a listener of the same SO_REUSEPORT group when it
@@ -67,7 +73,8 @@
 //	accept_errors   [{"pid", "comm", "errno", "count", "last"}] failed calls of
 //	                accept() by process and errno, and when the last one failed;
 //	                without pid: of processes too many to tell apart
-//	lost            connections that entered and left unexplained
+//	lost            connections that entered and left unexplained; not in mode
+//	                restricted
 //	unaccepted      {"ESTABLISHED", "CLOSE_WAIT", "CLOSE", "SYN_RECV"} in the
 //	                queue now
 //	held_close_wait connections in CLOSE_WAIT that were accepted and are still
@@ -76,7 +83,11 @@
 //	                descriptors; without pid: not known who
 //
 // The keys from overflow to accept_errors are left out in mode restricted, which
-// does not count them.
+// does not count them. It does not see accept(): accepted is how many had entered
+// the queue (queued at the start, or enqueued) and were not in it any more at the
+// last look, but for those that left when their listener was closed. Enqueued lacks
+// connections by MPTCP there, so that of a listener that takes these, or that was
+// closed between two looks, accepted_at_least is told; it is what was not missed.
 //
 // type "diagnosis", why connections are not accepted at one listener:
 //
@@ -91,8 +102,8 @@
 // type "loss", something that was not seen: what (a word), text, count.
 //
 // type "summary", the last line: time, mode, duration_ns, listeners (number of
-// listener lines before it), accepted, close_wait, reset, purged, losses (the
-// sum of the loss lines); and, but in mode restricted, overflow and
+// listener lines before it), accepted (or accepted_at_least, if one of them has
+// that), close_wait, reset, purged, losses (the sum of the loss lines); and, but in mode restricted, overflow and
 // failed_accepts, with accept_errors_elsewhere, as accept_errors
 // of a listener, of those whose listener is not known.
 //

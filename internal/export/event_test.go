@@ -116,8 +116,14 @@ func TestRecords(t *testing.T) {
 	b = AppendListener(b, &Listener{Row: &listener.Row{Key: row.Key, MaxDepthUnknown: true}, Refusals: true, Wall: wall})
 	b = AppendLoss(b, &listener.Loss{What: "ring_full", Text: "event[|s] found the buffer full", Count: 3})
 	b = AppendLoss(b, &listener.Loss{What: "undecoded", Text: "record[|s] [was|were] not understood", Count: 1})
-	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second, Listeners: 2, Accepted: 2}, wall)
+	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second, Listeners: 2, Accepts: AcceptsOf(2, false)}, wall)
 	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "fentry", Duration: time.Second,
-		Refusals: &Refusals{Overflow: 7, AcceptErrors: 12433, Elsewhere: failures[1:]}}, wall)
+		Accepts: AcceptsOf(0, false), Refusals: &Refusals{Overflow: 7, AcceptErrors: 12433, Elsewhere: failures[1:]}}, wall)
+	sampled := listener.Row{Key: row.Key, Open: 1, Backlog: 511, Enqueued: 50, Accepted: 49, Seen: 2, Sampled: true, AttachKnown: true,
+		Wait: listener.Waits{Count: 2, P50: 1, P90: 2, P99: 3, Max: 4}}
+	least := listener.Row{Key: row.Key, Closed: 1, Enqueued: 50, Accepted: 49, Sampled: true, AtLeast: true, AttachKnown: true}
+	b = AppendListener(b, &Listener{Row: &sampled})
+	b = AppendListener(b, &Listener{Row: &least})
+	b = AppendSummary(b, Summary{Time: time.Unix(1715950800, 5), Mode: "restricted", Duration: time.Second, Listeners: 2, Accepts: AcceptsOf(98, true)}, wall)
 	golden.Compare(t, "records.jsonl", b)
 }

@@ -65,12 +65,28 @@ type refusalRecord struct {
 
 // countRecord is what was counted since the start of a trace.
 type countRecord struct {
-	Enqueued  uint64      `json:"enqueued"`
-	Accepted  uint64      `json:"accepted"`
+	Enqueued uint64 `json:"enqueued"`
+	Accepts
 	Waits     *waitRecord `json:"wait_ns,omitempty"`
+	Seen      *uint64     `json:"accepted_seen,omitempty"`
+	SeenWaits *waitRecord `json:"seen_wait_ns,omitempty"`
 	CloseWait uint64      `json:"close_wait"`
 	Reset     uint64      `json:"reset"`
 	Purged    uint64      `json:"purged"`
+}
+
+// Accepts are accepted connections: how many, or how many at least.
+type Accepts struct {
+	Exactly *uint64 `json:"accepted,omitempty"`
+	AtLeast *uint64 `json:"accepted_at_least,omitempty"`
+}
+
+// AcceptsOf are n, or n at least.
+func AcceptsOf(n uint64, atLeast bool) Accepts {
+	if atLeast {
+		return Accepts{AtLeast: &n}
+	}
+	return Accepts{Exactly: &n}
 }
 
 type listenerRecord struct {
@@ -166,7 +182,7 @@ func AppendListener(b []byte, l *Listener) []byte {
 	if oldest, known := row.Oldest(); known {
 		record.OldestNS = &oldest
 	}
-	if row.AttachKnown && l.Snapshot == nil {
+	if row.AttachKnown && l.Snapshot == nil && !row.Sampled {
 		record.Lost = &row.Lost
 	}
 	return appendRecord(b, record)
@@ -174,13 +190,17 @@ func AppendListener(b []byte, l *Listener) []byte {
 
 func countsOf(row *listener.Row) *countRecord {
 	c := &countRecord{
-		Enqueued: row.Enqueued, Accepted: row.Accepted,
+		Enqueued: row.Enqueued, Accepts: AcceptsOf(row.Accepted, row.AtLeast),
 		CloseWait: row.CloseWait, Reset: row.Reset, Purged: row.Purged,
 	}
+	waits := &c.Waits
+	if row.Sampled {
+		c.Seen, waits = &row.Seen, &c.SeenWaits
+	}
 	if w := &row.Wait; w.Count > 0 {
-		c.Waits = &waitRecord{&w.P50, &w.P90, &w.P99, w.Max}
+		*waits = &waitRecord{&w.P50, &w.P90, &w.P99, w.Max}
 	} else if w.Max > 0 {
-		c.Waits = &waitRecord{Max: w.Max}
+		*waits = &waitRecord{Max: w.Max}
 	}
 	return c
 }
@@ -216,12 +236,12 @@ type Summary struct {
 	Mode      string        `json:"mode"`
 	Duration  time.Duration `json:"duration_ns"`
 	Listeners int           `json:"listeners"`
-	Accepted  uint64        `json:"accepted"`
-	CloseWait uint64        `json:"close_wait"`
-	Reset     uint64        `json:"reset"`
-	Purged    uint64        `json:"purged"`
-	Losses    uint64        `json:"losses"`
-	*Refusals               // nil: not counted in this mode
+	Accepts
+	CloseWait uint64 `json:"close_wait"`
+	Reset     uint64 `json:"reset"`
+	Purged    uint64 `json:"purged"`
+	Losses    uint64 `json:"losses"`
+	*Refusals        // nil: not counted in this mode
 }
 
 // Refusals are what a summary says of those that were not let in.

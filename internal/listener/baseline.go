@@ -78,6 +78,7 @@ func subtract(r, was *Row) {
 	r.AcceptErrors = failuresSince(r.AcceptErrors, was.AcceptErrors)
 	r.QueuedAtAttach, r.DeadAtAttach = uint64(was.Depth), uint64(was.Unaccepted.Dead())
 	r.AttachKnown, r.Lost = false, 0
+	r.Seen = Grown(r.Seen, was.Seen)
 	if r.MaxDepth == was.MaxDepth {
 		r.MaxDepth, r.MaxDepthBacklog, r.MaxDepthUnknown = 0, 0, true
 	}

@@ -3,8 +3,6 @@ package listener
 import (
 	"slices"
 	"time"
-
-	"acceptwatch/internal/event"
 )
 
 // member is one listener: a socket, from the time that it is known until it
@@ -25,7 +23,7 @@ type member struct {
 
 	lastAccept    int64   // ns; 0: none seen
 	nonEmptySince int64   // ns, by the kernel; 0: not seen
-	counted       bool    // it was in a sample
+	counted       bool    // attachByBooks is known
 	counts        Counted // of the last sample, without Waits
 	waits         *Histogram
 	attachByBooks uint64 // queued at attach, by the first sample
@@ -180,8 +178,8 @@ func (m *member) waitingSince() int64 {
 }
 
 // count takes what a sample says. Counts only grow, so an older sample changes
-// nothing.
-func (m *member) count(c *Counted, at int64) {
+// nothing. Where accept() is sampled, there are no books of a listener.
+func (m *member) count(c *Counted, at int64, sampled bool) {
 	had := m.counts
 	touched := c.Enqueued > had.Enqueued || c.Accepted > had.Accepted || c.Purged > had.Purged ||
 		c.MigratedIn > had.MigratedIn || c.MigratedOut > had.MigratedOut ||
@@ -219,7 +217,7 @@ func (m *member) count(c *Counted, at int64) {
 	if touched {
 		m.setDepth(c.Depth, at)
 	}
-	if !m.counted {
+	if !m.counted && !sampled {
 		m.counted = true
 		m.attachByBooks = uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged+now.MigratedOut)-
 			int64(now.Enqueued+now.MigratedIn)))
@@ -245,66 +243,4 @@ func (m *member) settle() {
 	if m.walks > 0 && !m.settled {
 		m.movedIn, m.settled = min(m.attach, m.counts.MigratedIn), true
 	}
-}
-
-// close ends a listener. Its last counts are still to come.
-func (t *Table) close(m *member, at int64, emit func(*event.Event)) {
-	if m.closed {
-		return
-	}
-	m.closed, m.closedAt = true, at
-	if t.inodes[m.inode] == m {
-		delete(t.inodes, m.inode)
-	}
-	if t.walking == m {
-		t.walking = nil
-	}
-	m.setDepth(0, max(at, m.depthAt))
-	if m.stalledSince != 0 {
-		t.endStall(m, at, event.EndedByClose, nil, emit)
-	}
-	r := m.row
-	r.open = without(r.open, m)
-	r.closing = append(r.closing, m)
-	if len(r.open) == 0 {
-		// What is left after the purge may be in the queue of a listener
-		// that follows this one and is not known yet.
-		t.dead.move(r, &t.nowhere)
-	}
-	t.closing = append(t.closing, m)
-	if len(t.closing) > maxClosing {
-		t.fold(t.closing[0])
-		t.closing = t.closing[1:]
-	}
-}
-
-// maxClosing bounds the listeners that wait for their last counts, and
-// waitForLast the samples that they wait for, in case these never come.
-const (
-	maxClosing  = 4096
-	waitForLast = 3
-)
-
-// closedIDs remembers the listeners that were closed last: late events and
-// repeated samples still name them.
-type closedIDs struct {
-	rows map[uint64]*row
-	ring []uint64
-	at   int
-}
-
-const maxClosedIDs = 1 << 14
-
-func (c *closedIDs) add(id uint64, r *row) {
-	if c.rows == nil {
-		c.rows = make(map[uint64]*row)
-	}
-	if len(c.ring) < maxClosedIDs {
-		c.ring = append(c.ring, id)
-	} else {
-		delete(c.rows, c.ring[c.at])
-		c.ring[c.at] = id
-		c.at = (c.at + 1) % maxClosedIDs
-	}
-	c.rows[id] = r
 }

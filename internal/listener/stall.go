@@ -14,6 +14,9 @@ func (t *Table) startStall(m *member, since, now int64, emit func(*event.Event))
 	m.stalledSince = since
 	m.stalls++
 	stall := event.Event{Kind: event.Stall, Time: now, Queued: since}
+	if t.opt.Sampled {
+		stall.Flags = event.Sampled
+	}
 	if worst := m.failures.worstSince(m.lastAccept); worst != nil {
 		stall.PID, stall.Comm, stall.Errno = worst.PID, worst.Comm, worst.Errno
 		stall.Repeats = uint32(min(worst.Count, math.MaxUint32))

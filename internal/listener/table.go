@@ -16,6 +16,10 @@ type Options struct {
 	// queue before was queued at attach. Default: the time of the first event
 	// or sample.
 	Start int64
+	// Sampled says that the source cannot watch accept() (mode Restricted): how many
+	// were accepted is told by how many entered the queues and are not there any
+	// more.
+	Sampled bool
 	// MaxRows is how many addresses without an open listener get a row of
 	// their own; the others share one. Default: 32,768, which is more than there
 	// are ephemeral ports (net.ipv4.ip_local_port_range) by default.
@@ -193,6 +197,18 @@ func (t *Table) purged(e *event.Event, emit func(*event.Event)) {
 		t.endStall(m, e.Time, event.EndedByClose, nil, emit)
 	}
 }
+
+// DeadAtAttach is how many were dead in the queues at a bound address when they were
+// first looked at, and had been queued before counting began.
+func (t *Table) DeadAtAttach(bound Key) uint64 {
+	if r := t.rows[bound.plain()]; r != nil {
+		return r.attachDead
+	}
+	return 0
+}
+
+// Start is when counting began, in ns; 0: nothing has come in yet.
+func (t *Table) Start() int64 { return t.start }
 
 // Met grows when a listener, or the inode of one, becomes known.
 func (t *Table) Met() uint64 { return t.met }

@@ -29,6 +29,9 @@ type address struct {
 // and end; emit must not keep the event.
 func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 	t.see(s.Time)
+	if t.opt.Sampled {
+		t.pass()
+	}
 	for i := range s.Listeners {
 		c := &s.Listeners[i]
 		if c.ID == 0 {
@@ -41,7 +44,7 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 		if m := t.memberFor(c.ID, c.Key, c.Family, s.Time); m != nil {
 			m.setV6Only(c.V6Only)
 			t.setInode(m, c.Inode)
-			m.count(c, s.Time)
+			m.count(c, s.Time, t.opt.Sampled)
 			if !m.final { // or it is said again
 				m.final, m.updates = c.Closed, 0
 			}
@@ -63,6 +66,9 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 	t.addressLost = max(t.addressLost, lost)
 	t.tallyErrors(s.AcceptErrors)
 	t.adopt()
+	if t.opt.Sampled {
+		t.enter(s.Time)
+	}
 	t.checkStalls(s.Time, emit)
 	for i := range s.Listeners {
 		if m := t.byID(s.Listeners[i].ID); m != nil && m.final {

@@ -69,6 +69,7 @@ func (t *Table) walk(e *event.Event) {
 		return
 	}
 	m.setV6Only(e.Flags&event.V6Only != 0)
+	m.row.mptcp = m.row.mptcp || e.Flags&event.MPTCP != 0
 	t.setInode(m, e.Inode)
 	if m.walks > 0 {
 		t.sweep(m.row)

@@ -14,7 +14,7 @@ import (
 func metrics() []string {
 	return []string{
 		"acceptwatch_accept_wait_seconds", "acceptwatch_accept_wait_seconds_bucket",
-		"acceptwatch_accept_queue_depth", "acceptwatch_accept_queue_limit", "acceptwatch_accept_queue_oldest_seconds",
+		"acceptwatch_accept_queue_depth", "acceptwatch_accept_queue_limit", "acceptwatch_accept_queue_places", "acceptwatch_accept_queue_oldest_seconds",
 		"acceptwatch_accept_queue_max_depth", "acceptwatch_accept_queue_full_seconds_total",
 		"acceptwatch_enqueued_total", "acceptwatch_accepted_total", "acceptwatch_accepted_dead_total",
 		"acceptwatch_close_wait_total", "acceptwatch_reset_total", "acceptwatch_dead_total", "acceptwatch_overflow_total", "acceptwatch_purged_total",

@@ -151,10 +151,10 @@ func (b *Book) countRow(l *Look, e *entry, r *listener.Row, folded map[labelSet]
 	}
 	if r.Open == 0 && r.Closed == 0 {
 		// No listener is known yet: when one is, it takes the counts over.
-		if l.Time-e.since < notKnownFor {
-			return
+		to := b.others() // which is 0 while this waits, so that it grows after
+		if l.Time-e.since >= notKnownFor {
+			b.settle(e, r, to)
 		}
-		b.settle(e, r, b.others())
 		return
 	}
 	key := b.labelsOf(l, e, r)

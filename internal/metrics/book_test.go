@@ -30,7 +30,7 @@ func TestRowsOfEqualLabelsAreSummed(t *testing.T) {
 			r.Depth, r.OldestQueued, r.MaxDepth, r.StalledSince = 2, 997*second, 9, 997*second
 		}),
 		counted("10.0.0.2:80", 5, func(r *listener.Row) {
-			r.Depth, r.OldestQueued, r.MaxDepth, r.Backlog = 3, 999*second, 7, 5
+			r.Depth, r.OldestQueued, r.MaxDepth, r.Backlog, r.Open = 3, 999*second, 7, 5, 9
 		}),
 		counted("10.0.0.2:81", 1, func(r *listener.Row) { r.Depth = 4 }),
 	)))
@@ -42,14 +42,16 @@ accept_queue_limit{port="81"} 128
 accept_queue_max_depth{port="80"} 9
 accept_queue_max_depth{port="81"} 0
 accept_queue_oldest_seconds{port="80"} 3
+accept_queue_places{port="80"} 143
+accept_queue_places{port="81"} 129
 accept_wait_seconds_count{port="80"} 15
 accept_wait_seconds_count{port="81"} 1
 accepted_total{port="80"} 15
 accepted_total{port="81"} 1
-listeners 3
+listeners 11
 stalled{port="80"} 1
 stalled{port="81"} 0
-`, "accepted_total", "accept_wait_seconds_count", "accept_queue_depth", "accept_queue_limit",
+`, "accepted_total", "accept_wait_seconds_count", "accept_queue_depth", "accept_queue_limit", "accept_queue_places",
 		"accept_queue_oldest_seconds", "accept_queue_max_depth", "stalled", "listeners")
 }
 
@@ -198,8 +200,11 @@ func TestDeathsWithoutAListener(t *testing.T) {
 	stray := func(n uint64) listener.Row {
 		return row("127.0.0.1:80", func(r *listener.Row) { r.Open, r.Family, r.CloseWait, r.Backlog = 0, 0, n, 0 })
 	}
-	wantLines(t, take(1000, stray(3)), "", "close_wait_total")
-	wantLines(t, take(1010, row("127.0.0.1:80", func(r *listener.Row) { r.CloseWait = 4 })), `close_wait_total{port="80"} 4`, "close_wait_total")
+	wantLines(t, take(1000, stray(3)), `close_wait_total{port="other"} 0`, "close_wait_total")
+	wantLines(t, take(1010, row("127.0.0.1:80", func(r *listener.Row) { r.CloseWait = 4 })), `
+close_wait_total{port="80"} 4
+close_wait_total{port="other"} 0
+`, "close_wait_total")
 
 	b = NewBook(Options{Labels: []Label{LabelPort}})
 	take(1000, stray(3))

@@ -7,7 +7,7 @@ import (
 
 // descs describe all metrics.
 type descs struct {
-	wait, depth, limit, oldest, maxDepth, full          *prometheus.Desc
+	wait, depth, limit, places, oldest, maxDepth, full  *prometheus.Desc
 	enqueued, accepted, acceptedDead, closeWait, reset  *prometheus.Desc
 	dead, overflow, purged, migrated, errors, stalled   *prometheus.Desc
 	listeners, folded, foldedTotal, lost, mode, buildOf *prometheus.Desc
@@ -31,6 +31,7 @@ func newDescs(chosen []Label) *descs {
 	of(&d.wait, "accept_wait_seconds", "How long accepted connections had waited in the accept queue. Native, and classic beside it.")
 	of(&d.depth, "accept_queue_depth", "Connections in the accept queue now.")
 	of(&d.limit, "accept_queue_limit", "Backlog of the listener: the queue is full when it holds one more.")
+	of(&d.places, "accept_queue_places", "Connections that the accept queue holds when it is full: backlog + 1, summed up over the listeners.")
 	of(&d.oldest, "accept_queue_oldest_seconds", "How long the oldest connection in the accept queue has waited; 0: the queue is empty.")
 	of(&d.maxDepth, "accept_queue_max_depth", "The most connections that were in one accept queue since the start of acceptwatch. Not in mode restricted, which looks now and then.")
 	of(&d.full, "accept_queue_full_seconds_total", "Time with more connections in the accept queue than the backlog, when new ones are refused.")

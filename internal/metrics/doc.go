@@ -6,14 +6,16 @@
 //
 // A series is one set of labels: by default an address that is listened on, its
 // port and its network namespace. Fewer labels sum: counters, waits and depths are
-// added, of ages and greatest depths it is the greatest. A counter counts what
+// added, of ages and greatest depths it is the greatest. Each queue holds one more
+// than its limit, so a sum is as full as its depth is of accept_queue_places. A
+// counter counts what
 // happened while its labels were so: when the server at an address is replaced
 // by one in another container, the series of the first stops, and that of the
 // second begins at 0. No counter goes back while its series is there.
 //
 // A series whose listeners have all closed stays for ten minutes with its last
 // counts, so that no scraper misses them, or less if its place is needed and it
-// was shown twice. It has no depth then, no limit and no stall, as there is no
+// was shown twice. It has no depth then, no limit, no places and no stall, as there is no
 // queue. When it comes back after that, it begins at 0.
 //
 // At most as many series as Options.Most, besides one: what finds no room is summed
@@ -23,14 +25,17 @@
 // stays in listener="other" when that happens later.
 //
 // Failed accepts for want of descriptors, and what can be lost, are 0 before the
-// first: increase() does not see a counter that comes with its first value. (Runs
+// first, as is listener="other" while something waits to be counted there:
+// increase() does not see a counter that comes with its first value. (Runs
 // that were skipped are not: older kernels do not tell them.)
 //
 // # What is left out
 //
 // What a mode cannot know has no series, rather than one that is 0: mode
 // restricted samples accept(), so it has no waits, counts only what enters a queue
-// and dies there, and does not know how deep a queue was between two looks. What the
+// (but by MPTCP) and dies there, and does not know how deep a queue was between two
+// looks. How many were accepted it knows as of a look only, and of some listeners
+// only that they were so many at least, which makes no counter. What the
 // kernel counts only when it is asked to (the run time of eBPF programs, sysctl
 // kernel.bpf_stats_enabled) is there when it does.
 //

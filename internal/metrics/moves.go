@@ -39,6 +39,7 @@ func (b *Book) countFailures(l *Look) {
 		if f == nil {
 			f = &adrift{since: l.Time}
 			b.adrift[errno] = f
+			b.others().counts.addErrors(map[uint16]uint64{errno: 0}) // until it grows
 		}
 		if grown := listener.Grown(n, f.settled); grown > 0 && l.Time-f.since >= notKnownFor {
 			b.others().counts.addErrors(map[uint16]uint64{errno: grown})

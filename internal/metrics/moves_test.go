@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"acceptwatch/internal/listener"
 )
 
@@ -54,7 +56,7 @@ func TestDeathsOfALateListenerAreCountedOnce(t *testing.T) {
 		sample listener.Sample
 		want   string
 	}{
-		{0, dead(3, 0), ""},
+		{0, dead(3, 0), `close_wait_total{port="other"} 0`},
 		{60, dead(3, 0), `close_wait_total{port="other"} 3`},
 		{15, dead(4, 0), `close_wait_total{port="other"} 4`},
 		{15, dead(6, 0, known), "close_wait_total{port=\"80\"} 2\nclose_wait_total{port=\"other\"} 4"},
@@ -85,12 +87,12 @@ func TestFailuresOfALateListenerAreCountedOnce(t *testing.T) {
 	}
 	for name, steps := range map[string][]step{
 		"soon": {
-			{0, failed(5), ""},
-			{15, failed(5, known), of("80", "5")},
-			{90, failed(9, known), of("80", "9")},
+			{0, failed(5), of("other", "0")},
+			{15, failed(5, known), of("80", "5") + "\n" + of("other", "0")},
+			{90, failed(9, known), of("80", "9") + "\n" + of("other", "0")},
 		},
 		"late": {
-			{0, failed(5), ""},
+			{0, failed(5), of("other", "0")},
 			{60, failed(6), of("other", "6")},
 			{15, failed(8), of("other", "8")},
 			{15, failed(11, known), of("80", "3") + "\n" + of("other", "8")},
@@ -109,6 +111,30 @@ func TestFailuresOfALateListenerAreCountedOnce(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("%s, at %d s: %q, want %q", name, w.at, got, want)
 			}
+		}
+	}
+}
+
+// increase() is to see the first failures of a listener that does not become known,
+// of any errno.
+func TestWhatComesToOtherWasZeroBefore(t *testing.T) {
+	w := watch(t, listener.Options{})
+	none := listener.Sample{}
+	failed := listener.Sample{AcceptErrors: []listener.AcceptError{{ListenerID: 7, PID: 1, Errno: uint16(unix.ENOMEM), Count: 5, Last: 1}}}
+	const series = `accept_errors_total{errno="ENOMEM",port="other"} `
+	for _, step := range []struct {
+		after  int64
+		sample listener.Sample
+		want   string
+	}{{0, none, ""}, {15, failed, series + "0"}, {45, failed, series + "0"}, {15, failed, series + "5"}, {15, failed, series + "5"}} {
+		got := ""
+		for line := range strings.Lines(w.take(step.after, step.sample, "accept_errors_total")) {
+			if strings.Contains(line, "ENOMEM") {
+				got += strings.TrimSpace(line)
+			}
+		}
+		if got != step.want {
+			t.Errorf("at %d s: %q, want %q", w.at, got, step.want)
 		}
 	}
 }

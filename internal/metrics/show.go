@@ -58,6 +58,7 @@ func (s *show) series(r *series) {
 	if r.open > 0 { // or there is no queue
 		s.gauge(d.depth, r.labels, float64(r.now.depth))
 		s.gauge(d.limit, r.labels, float64(r.now.limit))
+		s.gauge(d.places, r.labels, float64(r.now.limit+uint64(r.open)))
 		s.gauge(d.stalled, r.labels, one(r.now.stalled))
 		if r.now.oldest > 0 || !r.now.unknown {
 			s.gauge(d.oldest, r.labels, r.now.oldest.Seconds())

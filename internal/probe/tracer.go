@@ -40,6 +40,7 @@ type Tracer struct {
 	event     event.Event
 	undecoded uint64 // records that could not be decoded
 
+	began   int64 // ns: when attaching began, in restricted mode
 	canary  Canary
 	blocked *blockedThreads // nil: there are none
 	unseen  uint64          // processes whose blocked threads are not known
@@ -94,6 +95,9 @@ func (t *Tracer) start(fault func(*hook) error) error {
 	if t.ring, err = ringbuf.NewReader(t.coll.Maps[tracingMapEvents]); err != nil {
 		return fmt.Errorf("open event buffer: %w", err)
 	}
+	if t.plan.Mode == Restricted {
+		t.began = monotonic()
+	}
 	if t.links, err = attach(t.plan, t.coll, fault); err != nil {
 		return err
 	}
@@ -113,6 +117,11 @@ func (t *Tracer) start(fault func(*hook) error) error {
 
 // Mode is the mode in use.
 func (t *Tracer) Mode() string { return string(t.plan.Mode) }
+
+// Began is since when what enters the queues is counted, in ns of CLOCK_MONOTONIC;
+// 0: since Open returned. In restricted mode, where that tells how many were
+// accepted, it is so early that nobody is counted who was queued before.
+func (t *Tracer) Began() int64 { return t.began }
 
 // Why says in words why this mode is in use.
 func (t *Tracer) Why() string { return t.plan.Why }

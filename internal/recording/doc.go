@@ -96,8 +96,9 @@
 //
 // Losses are their number and, of each, the place of the key's loss that has the
 // same words, from 1, and the zigzag of how much its count grew; or 0, a key for
-// machines, the words for people, which follow the count ("event found the buffer
-// full" after 1), and the count.
+// machines, the words for people, which follow the count, and the count. Since 1.2
+// the words are for any count, as quantity.Agree takes them ("event[|s] found the
+// buffer full"); before, they were those that go with this one.
 //
 // # What can be lost
 //

@@ -86,7 +86,7 @@ func golden(w io.Writer) error {
 		Depth: 2, Backlog: 128, Enqueued: 9, Accepted: 7, AcceptedCloseWait: 1, OverflowACK: 1, MaxDepth: 6, LastAccept: at, Waits: &waits}
 	first := &listener.Sample{Time: at, Listeners: []listener.Counted{counted, {ID: 9, Key: listener.Key{Addr: six}, Family: 10, V6Only: true}},
 		Addresses: []listener.AtAddress{{Key: listener.Key{NetNS: 4026531840, Addr: local}, CloseWait: 3, Reset: 1}},
-		Losses:    []listener.Loss{{What: "ring_full", Text: "events found the buffer full", Count: 2}}}
+		Losses:    []listener.Loss{{What: "ring_full", Text: "event[|s] found the buffer full", Count: 2}}}
 	again := *first
 	again.Time += second / 5
 	grown := waits.Clone()
@@ -107,7 +107,7 @@ func golden(w io.Writer) error {
 		{owners: &Owners{Time: at, HeldKnown: true, Held: []Held{{Local: "192.0.2.1:8000", Inode: 5, Owners: []Owner{{PID: 1234, Comm: "gunicorn", FDs: []int{7}}}}},
 			Scan: &Scan{Processes: 10, FDs: 100, Denied: 1, FirstError: "permission denied", EvenRoot: true}, Missing: []string{"namespace 5"}}},
 		{evidence: evidence(at)},
-		{losses: []listener.Loss{{What: "too_large", Text: "samples were too large", Count: 1}}}, {mark: &Mark{MarkEnd, at + second}},
+		{losses: []listener.Loss{{What: "too_large", Text: "sample[|s] [was|were] too large", Count: 1}}}, {mark: &Mark{MarkEnd, at + second}},
 	} {
 		if err := e.write(t); err != nil {
 			return err

@@ -6,16 +6,16 @@ import (
 	"acceptwatch/internal/listener"
 )
 
-// appendLosses encodes losses: those whose words the key has by its place
-// there. The words are plain, as they go with the count.
+// appendLosses encodes losses: those whose words the key has by its place there.
+// The words have their choices: who reads them may tell of another count, as of a
+// part of the recording.
 func appendLosses(b []byte, all, was []listener.Loss) []byte {
 	b = binary.AppendUvarint(b, uint64(len(all)))
 next:
 	for i := range all {
 		l := &all[i]
-		words := l.Words()
 		for at := range was {
-			if was[at].What == l.What && was[at].Words() == words {
+			if was[at].What == l.What && was[at].Text == l.Text {
 				b = binary.AppendUvarint(b, uint64(at+1))
 				b = binary.AppendUvarint(b, zigzag(int64(l.Count-was[at].Count)))
 				continue next
@@ -23,7 +23,7 @@ next:
 		}
 		b = append(b, 0)
 		b = appendBytes(b, []byte(l.What))
-		b = appendBytes(b, []byte(words))
+		b = appendBytes(b, []byte(l.Text))
 		b = binary.AppendUvarint(b, l.Count)
 	}
 	return b

@@ -3,6 +3,7 @@ package recording
 import (
 	"bytes"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,9 +11,8 @@ import (
 	"acceptwatch/internal/listener"
 )
 
-// Who reads a recording, an older program too, need not know how words are made
-// to agree with a count.
-func TestLossesAreRecordedInPlainWords(t *testing.T) {
+// A part of a recording tells of another count than was recorded.
+func TestWordsOfLossesAgreeWithAnyCount(t *testing.T) {
 	var file bytes.Buffer
 	w, err := NewWriter(&file, &Header{}, Options{})
 	if err != nil {
@@ -34,7 +34,7 @@ func TestLossesAreRecordedInPlainWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []listener.Loss
+	var got, want []listener.Loss
 	for rec := range r.All() {
 		switch rec.Kind {
 		case KindSample:
@@ -46,15 +46,31 @@ func TestLossesAreRecordedInPlainWords(t *testing.T) {
 	if err := r.Err(); err != nil {
 		t.Fatal(err)
 	}
-	var want []listener.Loss
 	for _, count := range append(counts, 3) {
-		text := "events found the buffer full: their lines are missing"
-		if count == 1 {
-			text = "event found the buffer full: its line is missing"
-		}
-		want = append(want, listener.Loss{What: "ring_full", Text: text, Count: count})
+		want = append(want, loss(count)...)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Up to 1.1 the words were those of the recorded count.
+func TestLossesOfOlderFilesKeepTheirWords(t *testing.T) {
+	file, err := os.ReadFile("testdata/v1.1.trace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewReader(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for rec := range r.All() {
+		for _, l := range rec.Losses {
+			got = append(got, l.String())
+		}
+	}
+	if r.Err() != nil || len(got) != 1 || got[0] != "1 samples were too large" {
+		t.Errorf("%q, %v", got, r.Err())
 	}
 }

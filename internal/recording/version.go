@@ -4,7 +4,7 @@ package recording
 // greater Minor it skips what it does not know.
 const (
 	Major = 1
-	Minor = 2 // 1.1: records of evidence; 1.2: which of its targets listen, what is denied to root
+	Minor = 2 // 1.1: records of evidence; 1.2: which of its targets listen, what is denied to root, words of losses with their choices
 )
 
 // format is how one major version is read.

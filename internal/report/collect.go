@@ -65,11 +65,15 @@ func newCollector(h *recording.Header, o Options) *collector {
 		}
 	}
 	c.clock(c.report.Header.Clock)
+	// Until something with a time comes.
+	c.report.Start, c.report.End = c.report.Header.Clock.Monotonic, c.report.Header.Clock.Monotonic
 	start := c.report.Header.Start
 	if c.report.Header.Partial() {
 		start = 0 // who died before its beginning is not of it
 	}
-	c.table = listener.New(listener.Options{StallAfter: c.report.StallAfter, Start: start})
+	c.table = listener.New(listener.Options{
+		StallAfter: c.report.StallAfter, Start: start, Sampled: c.report.Header.Mode == listener.Restricted,
+	})
 	c.emit = c.derived
 	return c
 }

@@ -37,6 +37,9 @@ func (c *collector) endStall(q *queue, at int64, how event.Ending, by Who) {
 	s.Failed = q.failed - q.failedThen
 	if p := q.place; p != nil {
 		s.Dead += p.dead
+		if s.From < c.table.Start() { // they gave up in it, before it was recorded
+			s.Dead += c.table.DeadAtAttach(p.key)
+		}
 		s.Overflow += p.overflow
 		c.mark(&p.series, s)
 	}

@@ -18,14 +18,17 @@
 //	timeline  listener, netns, from, width_ns, columns: a list for each column
 //	          of depth (the greatest), backlog, accepted, gave_up, overflow,
 //	          accept_errors, purged (of recorded events) and wait_ns p50, p99
-//	          (within 12 %) and max; no listener: the sum of all
+//	          (within 12 %) and max; no listener: the sum of all. In mode
+//	          restricted accepted and wait_ns are of those that a look at the
+//	          queue caught waiting
 //	patience  listener, netns, gave_up (whose wait is known), late, vanished,
 //	          bins [{from_ns, to_ns, count}], clusters [{mean_ns, count, share}]:
 //	          how long those waited who gave up in the queue
 //	stall     listener, netns, from, to, duration_ns, ended (accept, close,
 //	          empty, none), by, before (who accepted next and last), errno,
 //	          failing, accept_errors, depth, backlog, gave_up, overflow; the
-//	          longest first. Of one that began more than a minute before the part
+//	          longest first. Of one that began before the recording, gave_up has
+//	          who was found dead then. Of one that began more than a minute before the part
 //	          that is reported, before may be missing, and what happened earlier
 //	          is not counted
 //	diagnosis why nobody accepted in a stall, as in package export

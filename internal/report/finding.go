@@ -31,6 +31,8 @@ func (w words) listener(l *Listener) []Finding {
 		switch {
 		case l.AcceptedDead >= n:
 			text += "; the server accepted all of them later, dead"
+		case l.AcceptedDead > 0 && w.sampled():
+			text += fmt.Sprintf("; the server accepted at least %s of them later, dead", ui.Count(l.AcceptedDead))
 		case l.AcceptedDead > 0:
 			text += fmt.Sprintf("; the server accepted %s of them later, dead", ui.Count(l.AcceptedDead))
 		}
@@ -56,7 +58,7 @@ func (w words) listener(l *Listener) []Finding {
 
 // notCalled is why nobody accepted, when accept() was not seen to fail.
 func (w words) notCalled() string {
-	if w.r.Header.Mode == listener.Restricted {
+	if w.sampled() {
 		return "whether accept() was called is not seen in mode restricted"
 	}
 	return "no accept() failed, so nobody called it"

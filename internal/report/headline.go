@@ -51,12 +51,15 @@ func (w words) headline(l *Listener) string {
 // happened there.
 func (w words) fine() string {
 	var n int
-	var accepted uint64
+	var accepted, seen uint64
+	atLeast := false
 	waits := new(listener.Histogram)
 	for i := range w.r.Listeners {
 		if l := &w.r.Listeners[i]; !l.troubled() && l.Accepted > 0 {
 			n++
 			accepted += l.Accepted
+			seen += l.Seen
+			atLeast = atLeast || l.AtLeast
 			if !l.Folded {
 				waits.Merge(l.Wait.Histogram)
 			}
@@ -65,8 +68,18 @@ func (w words) fine() string {
 	if n == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s accepted %s", ui.Plural(n, "listener"), ui.Plural(accepted, "connection"))
-	if waits.Count() > 0 {
+	text := ui.Plural(n, "listener") + " accepted "
+	if atLeast {
+		text += "at least "
+	}
+	text += ui.Plural(accepted, "connection")
+	switch {
+	case w.sampled():
+		text += ", " + ui.SeenWaiting(seen, accepted)
+		if longest, known := waits.Max(); known && seen > 0 {
+			text += ", up to " + ui.Duration(longest)
+		}
+	case waits.Count() > 0:
 		text += ", 99 % of them within " + ui.Duration(waits.Quantile(0.99))
 	}
 	return text + "."

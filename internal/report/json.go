@@ -214,7 +214,7 @@ func WriteJSON(out io.Writer, r *Report) error {
 	}
 	sum := r.Sum()
 	total := export.Summary{Time: wall(r.End), Mode: r.Header.Mode, Duration: r.Length(), Listeners: len(r.Listeners),
-		Accepted: sum.Accepted, CloseWait: sum.CloseWait, Reset: sum.Reset, Purged: sum.Purged}
+		Accepts: export.AcceptsOf(sum.Accepted, sum.AtLeast), CloseWait: sum.CloseWait, Reset: sum.Reset, Purged: sum.Purged}
 	var tail []byte
 	for i := range r.Losses {
 		total.Losses += r.Losses[i].Count

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"acceptwatch/internal/listener"
 	"acceptwatch/internal/ui"
 )
 
@@ -115,8 +116,13 @@ func (p *page) tiles(r *Report) {
 		longest = max(longest, r.Listeners[i].Wait.Max)
 	}
 	about := "connections"
-	if half := s.Waits.Quantile(0.5); half > 0 {
+	if half := s.Waits.Quantile(0.5); r.Header.Mode == listener.Restricted && s.Accepted > 0 {
+		about = ui.SeenWaiting(s.Seen, s.Accepted)
+	} else if half > 0 {
 		about = "half of them within " + strings.ReplaceAll(ui.Duration(half), " ", "\u00a0")
+	}
+	if s.AtLeast {
+		about = "at least; " + about
 	}
 	p.Tiles = []tile{
 		{ui.Count(s.Accepted), "accepted", about, false},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/listener"
 	"acceptwatch/internal/quantity"
 	"acceptwatch/internal/ui"
 )
@@ -33,6 +34,15 @@ func number(n uint64) cell          { return cell{ui.Count(n), float64(n)} }
 func length(d time.Duration) cell   { return cell{ui.Duration(d), float64(d)} }
 func (c cell) Zero() bool           { return c.Sort == 0 }
 func known(c cell, known bool) cell { return map[bool]cell{true: c, false: {"–", -1}}[known] }
+
+// accepts is how many were accepted, or how many at least.
+func accepts(r *listener.Row) cell {
+	c := number(r.Accepted)
+	if r.AtLeast {
+		c.Text = "≥ " + c.Text
+	}
+	return c
+}
 
 type stallRow struct {
 	From, To, Length, Depth, Dead, Overflow cell
@@ -89,8 +99,8 @@ func (p *page) tables(w words) {
 		l := &r.Listeners[i]
 		row := listenerRow{
 			Name: w.name(l), Owners: l.ownerList(), View: -1, Trouble: l.troubled(),
-			Accepted: number(l.Accepted), Dead: number(l.Dead()), Overflow: number(l.Overflow()), Failed: number(l.Failed()),
-			Stalled: length(l.Stalled), P50: known(length(l.Wait.P50), l.Wait.Count > 0), P99: known(length(l.Wait.P99), l.Wait.Count > 0),
+			Accepted: accepts(&l.Row), Dead: number(l.Dead()), Overflow: number(l.Overflow()), Failed: number(l.Failed()),
+			Stalled: length(l.Stalled), P50: known(length(l.Wait.P50), l.quantiles()), P99: known(length(l.Wait.P99), l.quantiles()),
 			Max:     known(length(l.Wait.Max), l.Wait.Max > 0),
 			Deepest: known(cell{ui.Count(l.MaxDepth) + " / " + ui.Count(cmp.Or(l.MaxDepthBacklog, l.Backlog)), float64(l.MaxDepth)}, !l.MaxDepthUnknown),
 		}

@@ -87,6 +87,9 @@ func (p *page) views(w words) (template.JS, error) {
 	}
 	p.ViewNote = fmt.Sprintf("Time is cut into %s of %s each. Counts, waits and deaths are of the events that were recorded one by one; quantiles of a column are within 12 %%.",
 		ui.Plural(len(r.Total.Columns), "column"), ui.Duration(time.Duration(r.Total.Width)))
+	if w.sampled() {
+		p.ViewNote += " In mode restricted, the accepted connections that are drawn are those that a look caught waiting, and so are the waits."
+	}
 	if more := len(r.Listeners) - drawn; more > 0 && drawn > 0 {
 		p.ViewNote += fmt.Sprintf(" Timelines of %s are left out: nothing happened there, or the page would be too large.", ui.Plural(more, "listener"))
 	}

@@ -84,6 +84,7 @@ func continues(before, h *recording.Header) bool {
 // finish makes the report of what was collected.
 func (c *collector) finish() *Report {
 	r := &c.report
+	r.Empty = !c.begun
 	for _, q := range c.queues {
 		if q.stall != nil {
 			c.endStall(q, r.End, 0, Who{})

@@ -18,6 +18,7 @@ type Report struct {
 	Header     recording.Header
 	StallAfter time.Duration // after which a queue that nobody empties is stalled
 	Start, End int64         // ns, CLOCK_MONOTONIC: the first and the last time in the trace
+	Empty      bool          // there is no time in the trace: both are that of its header
 	Cut        bool          // the trace goes on after End, of which the report tells nothing
 	Clocks     []recording.Clock
 	Events     uint64 // recorded, but for those of walks
@@ -74,7 +75,7 @@ type Stall struct {
 	Diagnosis *Diagnosis
 	Depth     uint32 // the greatest
 	Backlog   uint32
-	Dead      uint64 // clients that gave up in it
+	Dead      uint64 // clients that gave up in it, those found dead at the beginning included
 	Overflow  uint64 // refusals in it
 }
 
@@ -122,6 +123,8 @@ func (r *Report) At(ns int64) time.Time {
 type Sum struct {
 	Listeners                                  int
 	Accepted, Dead, AcceptedDead, Purged       uint64
+	AtLeast                                    bool   // there may be more than Accepted
+	Seen                                       uint64 // of Accepted, those that a look had caught (listener.Row)
 	CloseWait, Reset                           uint64
 	Overflow, OverflowSYN, OverflowACK, Failed uint64
 	Recorded, Queued, Held                     uint64
@@ -136,6 +139,8 @@ func (r *Report) Sum() Sum {
 	for i := range r.Listeners {
 		l := &r.Listeners[i]
 		s.Accepted += l.Accepted
+		s.Seen += l.Seen
+		s.AtLeast = s.AtLeast || l.AtLeast
 		s.Dead += l.Dead()
 		s.AcceptedDead += l.AcceptedDead
 		s.Purged += l.Purged
@@ -160,6 +165,12 @@ func (r *Report) Sum() Sum {
 		s.Failed += r.AcceptErrors[i].Count
 	}
 	return s
+}
+
+// quantiles says that those of Wait are of all accepted connections, and not of
+// those that a look caught.
+func (l *Listener) quantiles() bool {
+	return l.Wait.Count > 0 && (!l.Sampled || l.Seen == l.Accepted && !l.AtLeast)
 }
 
 // harmed is how many clients were not served. One that was refused may have

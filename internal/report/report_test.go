@@ -3,6 +3,8 @@ package report
 import (
 	"bytes"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +84,30 @@ func TestCutTraceIsReported(t *testing.T) {
 	}
 	if r := read(t, damaged); r.Flaws.Damages == 0 || r.Flaws.Torn != nil || len(r.Listeners) != 3 {
 		t.Errorf("flaws %+v of a damaged trace", r.Flaws)
+	}
+}
+
+// A recorder that was killed at once leaves a header alone.
+func TestARecordingOfNothingTellsWhenItWasMade(t *testing.T) {
+	var b bytes.Buffer
+	h := header()
+	h.Clock.Monotonic += 3 * second
+	w, err := recording.NewWriter(&b, h, recording.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := bytes.Clone(b.Bytes())
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, trace := range map[string][]byte{"torn": torn, "whole": b.Bytes()} {
+		r := read(t, trace)
+		if at := r.At(r.Start); !at.Equal(time.Unix(0, h.Clock.Wall)) || r.End != r.Start {
+			t.Errorf("%s: it begins at %s and is %s long", name, at, r.Length())
+		}
+		if v := r.Verdict(time.UTC); v.Headline != "The recording ends before anything was written." || v.Bad {
+			t.Errorf("%s: %+v", name, v)
+		}
 	}
 }
 
@@ -194,5 +220,39 @@ func TestClustersOfPatience(t *testing.T) {
 	}
 	if c := got.Clusters[1]; c.Count != 50 || c.Mean != 30049*time.Millisecond {
 		t.Errorf("%+v", c)
+	}
+}
+
+// Times of a short recording have milliseconds, and names tell who shares them.
+func TestCellsStandUnderTheirTitles(t *testing.T) {
+	var b bytes.Buffer
+	s := newStory(t, &b, header())
+	web := s.listen("192.0.2.1:8000", 128, 4711, "gunicorn")
+	s.listen("192.0.2.1:8000", 128, 4712, "gunicorn")
+	api := s.listen("192.0.2.1:80", 128, 33, "nginx")
+	s.walk()
+	s.enter(web)
+	s.enter(api)
+	for range 10 {
+		s.now += 250 * ms
+		s.sample(false)
+	}
+	s.accept(web)
+	s.accept(api)
+	s.close()
+	var out bytes.Buffer
+	if err := WriteText(&out, read(t, b.Bytes()), TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	golden.Compare(t, "short.txt", out.Bytes())
+	lines := strings.Split(out.String(), "\n")
+	for _, title := range []string{"LISTENER", "PEER", "TO  "} {
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, title) })
+		at := strings.Index(lines[i], title)
+		for _, l := range lines[i+1 : i+3] {
+			if l[at-1] != ' ' || l[at] == ' ' {
+				t.Errorf("%s: not under its title: %q", title, l)
+			}
+		}
 	}
 }

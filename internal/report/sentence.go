@@ -46,6 +46,10 @@ func (w words) at(key listener.Key) string {
 	return key.Addr.String()
 }
 
+// sampled says that accept() was not watched: waits are those of connections that a
+// look at the queue caught.
+func (w words) sampled() bool { return w.r.Header.Mode == listener.Restricted }
+
 func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // String is "gunicorn[4711/4712]".

@@ -94,7 +94,8 @@ func (t *text) stalls() {
 		return
 	}
 	t.head("worst intervals: connections were queued, and nobody accepted")
-	t.row(stallColumns(), "FROM", "TO", "FOR", "LISTENER", "DEEPEST", "GAVE UP", "REFUSED", "WHY, AND WHAT ENDED IT")
+	list := stallTable()
+	list.row("FROM", "TO", "FOR", "LISTENER", "DEEPEST", "GAVE UP", "REFUSED", "WHY, AND WHAT ENDED IT")
 	for i := range t.r.Stalls[:min(len(t.r.Stalls), t.opt.Most)] {
 		s := &t.r.Stalls[i]
 		why := t.notCalled() + "; " + ending(s)
@@ -104,9 +105,10 @@ func (t *text) stalls() {
 		case s.Diagnosis != nil:
 			why = ui.Clean(s.Diagnosis.Verdicts[0].Summary) + "; " + ending(s)
 		}
-		t.row(stallColumns(), t.clock(s.From), t.clock(s.To), ui.Duration(s.Length()), t.at(s.Key),
+		list.row(t.clock(s.From), t.clock(s.To), ui.Duration(s.Length()), t.at(s.Key),
 			ui.Count(s.Depth), ui.Count(s.Dead), ui.Count(s.Overflow), why)
 	}
+	t.table(list)
 	t.rest(t.r.StallCount, "stall")
 }
 

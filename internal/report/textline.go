@@ -61,20 +61,39 @@ func (t *text) rest(all uint64, noun string) {
 	}
 }
 
-// widthOf is that of a column of a table; negative: to the right.
-func stallColumns() []int { return []int{8, 8, -7, 21, -8, -8, -8, 0} }
-func waitColumns() []int  { return []int{-7, 8, 21, 21, 24, 0} }
+// table is what has columns, each as wide as what is in it.
+type table struct {
+	least []int // columns that each takes at least; negative: to the right
+	rows  [][]string
+}
 
-func (t *text) row(widths []int, cells ...string) {
-	var b strings.Builder
-	for i, cell := range cells {
-		b.WriteString("  ")
-		pad := strings.Repeat(" ", max(0, max(widths[i], -widths[i])-utf8.RuneCountInString(cell)))
-		if widths[i] < 0 {
-			b.WriteString(pad + cell)
-		} else {
-			b.WriteString(cell + pad)
+// widest bounds how far one cell moves what stands in other rows.
+const widest = 44
+
+func stallTable() *table { return &table{least: []int{8, 8, -7, 21, -8, -8, -8, 0}} }
+func waitTable() *table  { return &table{least: []int{-7, 8, 21, 21, 24, 0}} }
+
+func (a *table) row(cells ...string) { a.rows = append(a.rows, cells) }
+
+func (t *text) table(a *table) {
+	widths := make([]int, len(a.least))
+	for i, least := range a.least {
+		widths[i] = max(least, -least)
+		for _, cells := range a.rows {
+			widths[i] = max(widths[i], min(utf8.RuneCountInString(cells[i]), widest))
 		}
 	}
-	t.b.WriteString(strings.TrimRight(b.String(), " ") + "\n")
+	for _, cells := range a.rows {
+		var b strings.Builder
+		for i, cell := range cells {
+			b.WriteString("  ")
+			pad := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell)))
+			if a.least[i] < 0 {
+				b.WriteString(pad + cell)
+			} else {
+				b.WriteString(cell + pad)
+			}
+		}
+		t.b.WriteString(strings.TrimRight(b.String(), " ") + "\n")
+	}
 }

@@ -34,11 +34,15 @@ type lane struct {
 	zero  bool // show it if there is nothing
 }
 
-func lanes() []lane {
+func (w words) lanes() []lane {
+	accepted := "accepted"
+	if w.sampled() {
+		accepted = "seen, accepted"
+	}
 	count := func(v float64) string { return ui.Count(uint64(v)) }
 	return []lane{
 		{name: "deepest queue", value: func(c *Column) float64 { return float64(c.Depth) }, unit: count, zero: true},
-		{name: "accepted", value: func(c *Column) float64 { return float64(c.Accepted) }, sum: true, unit: count, zero: true},
+		{name: accepted, value: func(c *Column) float64 { return float64(c.Accepted) }, sum: true, unit: count, zero: true},
 		{name: "longest wait", value: func(c *Column) float64 { return float64(c.Waits.Max) },
 			unit: func(v float64) string { return ui.Duration(time.Duration(v)) }},
 		{name: "gave up", value: func(c *Column) float64 { return float64(c.Dead) }, sum: true, unit: count},
@@ -53,7 +57,7 @@ func (t *text) timeline(l *Listener) {
 	per := (len(columns) + max(20, t.width-labels-edge) - 1) / max(20, t.width-labels-edge)
 	places := (len(columns) + per - 1) / per
 	t.head(fmt.Sprintf("timeline of %s, %s a character", t.name(l), ui.Duration(time.Duration(int64(per)*l.Timeline.Width))))
-	for _, lane := range lanes() {
+	for _, lane := range t.lanes() {
 		values := make([]float64, places)
 		most := 0.0
 		for i := range columns {

@@ -71,11 +71,13 @@ func (t *text) longest() {
 		return
 	}
 	t.head("longest waits of connections that left a queue")
-	t.row(waitColumns(), "WAIT", "UNTIL", "LISTENER", "PEER", "HOW IT LEFT", "BY")
+	list := waitTable()
+	list.row("WAIT", "UNTIL", "LISTENER", "PEER", "HOW IT LEFT", "BY")
 	for i := range t.r.Longest[:min(len(t.r.Longest), t.opt.Most)] {
 		w := &t.r.Longest[i]
-		t.row(waitColumns(), ui.Duration(w.Length), t.clock(w.Time), t.at(w.Listener), w.Peer.String(), w.how(), w.by())
+		list.row(ui.Duration(w.Length), t.clock(w.Time), t.at(w.Listener), w.Peer.String(), w.how(), w.by())
 	}
+	t.table(list)
 }
 
 // how says how a connection left its queue.

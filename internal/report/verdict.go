@@ -77,6 +77,10 @@ func (r *Report) Verdict(zone *time.Location) Verdict {
 	}
 	fine := w.fine()
 	switch {
+	case r.Empty && r.Flaws.Damages > 0:
+		v.Headline = "Nothing of what was recorded can be read."
+	case r.Empty:
+		v.Headline = "The recording ends before anything was written."
 	case v.Headline == "" && fine == "":
 		v.Headline = "Nothing happened at " + ui.Plural(len(r.Listeners), "listener") + " in " + ui.Duration(r.Length()) + "."
 	case v.Headline == "":

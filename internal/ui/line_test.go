@@ -156,6 +156,7 @@ func sampleLines() []Line {
 			return l
 		}(),
 		make(event.Stall, 108*second, 1500*second/1000, nil),
+		make(event.Stall, 108*second, second, func(e *event.Event) { e.Flags = event.Sampled }),
 		func() Line {
 			l := make(event.Stall, 108*second, second, func(e *event.Event) {
 				e.PID, e.Comm, e.Errno, e.Repeats = 123, comm("python3"), 24, 12431

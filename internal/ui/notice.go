@@ -43,9 +43,12 @@ func noticeWords(l *Line, clock func(int64) string) (label, words string) {
 	case event.Stall:
 		words = listener + ": " + taken(l.Event)
 		since := Duration(ago(l.Time, l.Queued))
-		if l.Errno == 0 {
+		switch {
+		case l.Errno == 0 && l.Flags&event.Sampled != 0:
+			words += ", nothing accepted for " + since
+		case l.Errno == 0:
 			words += ", nobody has called accept() for " + since
-		} else {
+		default:
 			who := string(appendAcceptor(nil, l.Event, false, 0))
 			words += ", nothing accepted for " + since + ": accept() FAILS with " + failureOf(l.Errno, who) +
 				"; " + Plural(l.Repeats, "time") + " so far"

@@ -111,9 +111,13 @@ func (p *Printer) listener(l *Listener, s *Summary) {
 		}
 		p.row(plain, Count(l.QueuedAtAttach), "queued at start", about)
 	}
-	p.row(plain, Count(l.Accepted), "accepted", waits(&l.Wait, l.Folded))
+	p.row(plain, Count(l.Accepted), "accepted", accepted(l))
 	if l.AcceptedDead > 0 {
-		p.row(problem, Count(l.AcceptedDead), "dead on accept", "of the accepted: the client had gone before")
+		of := "of the accepted"
+		if l.Sampled {
+			of = "of those seen waiting"
+		}
+		p.row(problem, Count(l.AcceptedDead), "dead on accept", of+": the client had gone before")
 	}
 	if l.CloseWait > 0 {
 		p.row(problem, Count(l.CloseWait), "close_wait", "the client hung up before accept")
@@ -203,21 +207,6 @@ func (p *Printer) deepest(l *Listener, mode string) {
 		about += " for " + Duration(l.Full) + " in all"
 	}
 	p.row(s, Count(l.MaxDepth), "deepest", about)
-}
-
-func waits(w *listener.Waits, folded bool) string {
-	if w.Count == 0 {
-		if w.Max == 0 {
-			return ""
-		}
-		return "waited at most " + Duration(w.Max)
-	}
-	text := fmt.Sprintf("waited p50 %s, p90 %s, p99 %s, max %s",
-		Duration(w.P50), Duration(w.P90), Duration(w.P99), Duration(w.Max))
-	if folded {
-		text += " (with waits of other listeners: there was no histogram left for this one)"
-	}
-	return text
 }
 
 // closeWait tells the two causes of CLOSE_WAIT apart.

@@ -32,8 +32,8 @@ func columns() []column {
 		{title: "", least: 4, most: 20, last: 3, draw: drawBar},
 		{title: "OLDEST", least: 6, right: true, sort: byOldest, cell: oldestCell},
 		{title: "ACC/S", least: 5, right: true, sort: byRate, cell: rateCell},
-		{title: "P50", least: 6, last: 6, right: true, cell: wait(func(w *listener.Waits) time.Duration { return w.P50 })},
-		{title: "P99", least: 6, right: true, sort: byWait, cell: wait(func(w *listener.Waits) time.Duration { return w.P99 })},
+		{title: "P50", least: 6, last: 6, right: true, cell: quantile(func(w *listener.Waits) time.Duration { return w.P50 })},
+		{title: "P99", least: 6, right: true, sort: byWait, cell: quantile(func(w *listener.Waits) time.Duration { return w.P99 })},
 		{title: "MAX", least: 6, last: 7, right: true, cell: wait(func(w *listener.Waits) time.Duration { return w.Max })},
 		{title: "DEAD", least: 4, right: true, sort: byDead, cell: deadCell},
 		{title: "OVFL", least: 4, last: 1, right: true, sort: byOverflow, cell: overflowCell},
@@ -194,6 +194,17 @@ func wait(of func(*listener.Waits) time.Duration) func(*board, *place, int) (str
 			return brief(w), Slow
 		}
 		return brief(w), Plain
+	}
+}
+
+// quantile is that of all that were accepted, if all of their waits are known.
+func quantile(of func(*listener.Waits) time.Duration) func(*board, *place, int) (string, Style) {
+	known := wait(of)
+	return func(b *board, p *place, width int) (string, Style) {
+		if p.partly {
+			return "?", Faint
+		}
+		return known(b, p, width)
 	}
 }
 

@@ -1,6 +1,9 @@
 package top
 
-import "acceptwatch/internal/ui"
+import (
+	"acceptwatch/internal/listener"
+	"acceptwatch/internal/ui"
+)
 
 // helpLines is the help: the keys, the columns, and what cannot be seen.
 func (m *Model) helpLines() []Line {
@@ -40,13 +43,17 @@ func (m *Model) helpLines() []Line {
 		}
 		part("keys of a recording", keys)
 	}
+	waited := "how long these waited in the queue"
+	if m.shown.about.Mode == listener.Restricted {
+		waited += "; ? where not all were seen waiting, of which MAX is the longest"
+	}
 	part("columns", [][2]string{
 		{"!", "nobody has accepted from a queue with entries for a while: a stall"},
 		{"*", "clients were refused, or accept() failed, within 10 s"},
 		{"QUEUE", "connections that wait / backlog; the queue holds one more than that"},
 		{"OLDEST", "how long the first of them has waited"},
 		{"ACC/S", "accepted connections a second, in the last interval"},
-		{"P50 P99 MAX", "how long these waited in the queue"},
+		{"P50 P99 MAX", waited},
 		{"DEAD", "entries of the queue whose client has gone: they are still to be accepted"},
 		{"OVFL", "connections that were refused since the start because the queue was full"},
 		{"ERR", "calls of accept() that failed since the start, as for want of descriptors"},

@@ -68,6 +68,7 @@ func newHost(width, height int, opt Options, a About) *host {
 	for i, addr := range []string{"127.0.0.1:8000", "0.0.0.0:443", "10.20.30.40:3000", "[2001:db8:1234:5678:9abc:def0:1234:5678]:5432", "[::]:22"} {
 		h.rows[i] = listener.Row{
 			Key: listener.Key{NetNS: netns, Addr: netip.MustParseAddrPort(addr)}, ID: uint64(i + 1), Open: 1, Backlog: 128, AttachKnown: true,
+			Sampled: a.Mode == listener.Restricted,
 		}
 	}
 	h.rows[api].Backlog = 16
@@ -120,10 +121,15 @@ func (h *host) second(losses []listener.Loss) {
 
 func (h *host) accepts(i int, n uint64, wait time.Duration) {
 	w := &h.waits[i]
-	for k := range n {
+	r := &h.rows[i]
+	seen := n
+	if r.Sampled && i == proxy {
+		seen = 1 // the others come and go between two looks
+	}
+	for k := n - seen; k < n; k++ {
 		w.Add(wait + time.Duration(k)*wait/10)
 	}
-	r := &h.rows[i]
+	r.Seen += seen
 	r.Enqueued += n
 	r.Accepted += n
 	most, _ := w.Max()

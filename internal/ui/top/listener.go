@@ -140,11 +140,18 @@ func (s *section) state() (lines []Line) {
 func (s *section) counts() string {
 	l := &s.p.l
 	var list []string
+	accepted := "accepted"
+	if l.Sampled {
+		accepted += " (" + ui.SeenWaiting(l.Seen, l.Accepted) + ")"
+	}
+	if l.AtLeast {
+		accepted += " at least"
+	}
 	for _, of := range []struct {
 		n    uint64
 		what string
 	}{
-		{l.Accepted, "accepted"}, {l.AcceptedDead, "dead on accept"}, {l.CloseWait, "close_wait"}, {l.Reset, "reset"},
+		{l.Accepted, accepted}, {l.AcceptedDead, "dead on accept"}, {l.CloseWait, "close_wait"}, {l.Reset, "reset"},
 		{l.OverflowSYN, "refused at the SYN"}, {l.OverflowACK, "refused at the last ACK"}, {l.Purged, "purged"},
 		{l.MigratedIn, "migrated in"}, {l.MigratedOut, "migrated out"}, {l.Lost, "unexplained"},
 	} {
@@ -161,97 +168,17 @@ func (s *section) counts() string {
 	return "since the start: " + strings.Join(list, ", ")
 }
 
-// graphs are the depth, the accepted connections and the waits of the last
-// minutes.
-func (s *section) graphs(height int) []Line {
-	h := &s.p.history
-	const label = 10
-	room := max(s.width-label-22, 10)
-	lines := title("the last " + ui.Duration(s.b.span()))
-	if h.points == nil {
-		lines = title("the last minutes")
-		return append(lines, text(Faint, "  nothing was queued, and nothing accepted"))
-	}
-	rows := 1
-	if height >= 40 {
-		rows = 4
-	}
-	last := h.points[(h.next+len(h.points)-1)%len(h.points)]
-	number := func(v uint32) string { return ui.Count(v) }
-	perSecond := func(v uint32) string { return rate(float64(v) / 10) }
-	wait := func(v uint32) string { return ui.Duration(time.Duration(v) * time.Microsecond) }
-	for _, g := range []struct {
-		name  string
-		value func(*point) uint32
-		least uint32 // that a full column stands for
-		words func(uint32) string
-	}{
-		{"depth", depthOf, min(s.p.l.Backlog+1, 8), number},
-		{"accepted/s", acceptedOf, 10, perSecond},
-		{"p50", p50Of, 1, wait},
-		{"p99", p99Of, 1, wait},
-		{"max", maxOf, 1, wait},
-	} {
-		if g.name == "p50" && rows == 1 {
-			continue
-		}
-		if rows > 1 && g.name != "depth" {
-			lines = append(lines, Line{}) // or one would grow into the other
-		}
-		most := h.greatest(g.value)
-		tall := rows
-		if most == 0 || g.name == "p50" || g.name == "max" {
-			tall = 1
-		}
-		drawn := graph(h.columns(room, historyPoints, g.value), max(most, g.least), room, tall)
-		for i, row := range drawn {
-			var l Line
-			if i == 0 {
-				l.add(Plain, left(g.name, label))
-			} else {
-				l.add(Plain, spaces(label))
-			}
-			l.add(Bar, row)
-			if i == len(drawn)-1 {
-				l.add(Faint, "  now ")
-				l.add(Plain, g.words(g.value(&last)))
-			}
-			if i == 0 {
-				l.add(Faint, "  most ")
-				l.add(Plain, g.words(most))
-			}
-			lines = append(lines, l)
-		}
-	}
-	return lines
-}
-
-// graph is spark in several rows.
-func graph(values []uint32, most uint32, width, rows int) []string {
-	list := make([]string, rows)
-	for row := range rows {
-		part := make([]uint32, len(values))
-		for i, v := range values {
-			if v == 0 {
-				continue
-			}
-			// In eighths of a row, from below.
-			all := max((uint64(v)*uint64(rows)*8+uint64(most)-1)/uint64(most), 1)
-			below := uint64(rows-1-row) * 8
-			part[i] = uint32(min(max(all, below)-below, 8))
-		}
-		list[row] = spark(part, 8, width)
-	}
-	return list
-}
-
 // histogram is how long those waited that were accepted since the start.
 func (s *section) histogram() []Line {
 	w := &s.p.l.Wait
 	if w.Count == 0 {
 		return nil
 	}
-	lines := title(fmt.Sprintf("waits of all: p50 %s, p90 %s, p99 %s, max %s", ui.Duration(w.P50), ui.Duration(w.P90), ui.Duration(w.P99), ui.Duration(w.Max)))
+	of := "all"
+	if s.p.l.Sampled && s.p.l.Seen != s.p.l.Accepted {
+		of = "the " + ui.Count(s.p.l.Seen) + " that a look caught waiting"
+	}
+	lines := title(fmt.Sprintf("waits of %s: p50 %s, p90 %s, p99 %s, max %s", of, ui.Duration(w.P50), ui.Duration(w.P90), ui.Duration(w.P99), ui.Duration(w.Max)))
 	if s.p.l.Folded {
 		lines = append(lines, s.wrapped(Slow, "  ", "with waits of other listeners: there was no histogram left for this one")...)
 	}

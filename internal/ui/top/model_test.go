@@ -47,6 +47,10 @@ func TestFrames(t *testing.T) {
 		{"by_rate", func(w, h int) *host { return newHost(w, h, Options{}, about()).until(85).keys("s", "s", "s", "s") }},
 		{"paused", func(w, h int) *host { return newHost(w, h, Options{}, about()).until(85).keys(" ").until(150) }},
 		{"restricted", func(w, h int) *host { return newHost(w, h, Options{}, sampled).until(85, lost) }},
+		{"restricted_listener", func(w, h int) *host {
+			return newHost(w, h, Options{}, sampled).until(30).keys("/", "n", "g", "i", "enter", "enter")
+		}},
+		{"restricted_help", func(w, h int) *host { return newHost(w, h, Options{}, sampled).until(3).keys("?") }},
 		{"ascii", func(w, h int) *host { return newHost(w, h, Options{ASCII: true}, about()).until(150).keys("enter") }},
 	} {
 		for _, size := range [][2]int{{80, 24}, {200, 50}} {

@@ -28,6 +28,7 @@ type place struct {
 
 	rate     float64 // accepted a second in the last interval; negative: not known
 	interval listener.Waits
+	partly   bool // of those accepted in the interval, some were not seen waiting: the quantiles are not known
 	history  history
 
 	acceptors  []acceptor
@@ -72,7 +73,7 @@ type happening struct {
 func (p *place) take(l *ui.Listener, at, before int64) {
 	was := &p.l
 	known := p.taken != 0
-	p.rate, p.interval = -1, listener.Waits{}
+	p.rate, p.interval, p.partly = -1, listener.Waits{}, false
 	now := point{depth: l.Depth}
 	if before != 0 && at > before {
 		seconds := time.Duration(at - before).Seconds()
@@ -84,6 +85,9 @@ func (p *place) take(l *ui.Listener, at, before int64) {
 			p.interval = l.Wait
 		case l.Wait.Histogram != was.Wait.Histogram:
 			p.interval = l.Wait.Since(&was.Wait)
+		}
+		if p.partly = l.Sampled && accepted > p.interval.Count; p.partly {
+			p.interval.P50, p.interval.P90, p.interval.P99 = 0, 0, 0
 		}
 		if accepted > 0 {
 			now.accepted = max(clamp(uint64(p.rate*10+0.5)), 1)
