@@ -4,6 +4,7 @@ package probe
 
 import (
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"os"
 	"runtime"
@@ -111,18 +112,11 @@ func grows(t *testing.T, where, by string, sizes []int, prepare func(n int) []en
 }
 
 // settled is the least of several medians: the first connection of a listener takes
-// a histogram, and at some numbers of open sockets most connections take up to
-// 10,000 instructions more, which has been seen with the tracer and without it. So
-// a few more sockets are held in each round.
+// a histogram.
 func settled(t *testing.T, at []ends) int64 {
 	t.Helper()
 	least := medianAmong(t, at)
-	s := listen(t, "127.0.0.1:0", 16)
-	for range 4 {
-		for range 7 {
-			connect(t, s.addr)
-			s.accept()
-		}
+	for range 2 {
 		time.Sleep(timeWaited)
 		least = min(least, medianAmong(t, at))
 	}
@@ -131,14 +125,15 @@ func settled(t *testing.T, at []ends) int64 {
 
 // medianAmong makes connections to the listeners in turn, one at a time, and
 // gives the median of their costs in ns. Of a queue with entries, accept takes the
-// oldest one, so the clients stay until all is measured: none dies in the queue.
+// oldest one, so the clients stay until the test ends: none dies in the queue, as to
+// close what is dead takes longer.
 func medianAmong(t *testing.T, at []ends) int64 {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	costs, clients := make([]int64, growthConnections), make([]uintptr, 0, growthConnections)
+	costs, held := make([]int64, growthConnections), make([]uintptr, 0, growthConnections)
 	start := time.Now()
 	before := time.Since(start)
 	for i := range costs {
@@ -147,22 +142,35 @@ func medianAmong(t *testing.T, at []ends) int64 {
 		if errno != 0 {
 			t.Fatal("make a connection:", errno)
 		}
-		clients = append(clients, client)
+		held = append(held, client)
 		now := time.Since(start)
 		costs[i] = int64(now - before)
 		before = now
 	}
-	for _, client := range clients {
-		unix.Close(int(client))
-	}
+	t.Cleanup(func() {
+		for _, client := range held {
+			unix.Close(int(client))
+		}
+	})
 	slices.Sort(costs)
 	return costs[len(costs)/2]
 }
 
-// accepted connects to the listener, accepts and closes what was accepted.
+// clients is how many connected so far.
+var clients int
+
+// accepted connects to the listener, accepts and closes what was accepted. The client
+// has an address and a port that no other has had: to look for a port that is free
+// takes the longer, the more of those that come next are taken.
 func accepted(listener int, to *unix.RawSockaddrInet4) (client uintptr, errno unix.Errno) {
 	client, _, errno = unix.RawSyscall(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM, 0)
 	if errno != 0 {
+		return client, errno
+	}
+	from := unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: [4]byte{127, 3, 0, byte(clients / 10_000)}}
+	*(*uint16)(unsafe.Pointer(&from.Port)) = bits.ReverseBytes16(uint16(20_000 + clients%10_000))
+	clients++
+	if _, _, errno = unix.RawSyscall(unix.SYS_BIND, client, uintptr(unsafe.Pointer(&from)), unsafe.Sizeof(from)); errno != 0 {
 		return client, errno
 	}
 	if _, _, errno = unix.RawSyscall(unix.SYS_CONNECT, client, uintptr(unsafe.Pointer(to)), unsafe.Sizeof(*to)); errno != 0 {

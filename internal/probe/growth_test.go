@@ -31,7 +31,7 @@ import (
 func TestGrowthOfLooking(t *testing.T) {
 	release := strings.TrimSpace(string(must(os.ReadFile("/proc/sys/kernel/osrelease"))(t)))
 	where := "On this host, kernel " + strings.SplitN(release, "-", 2)[0] + ", mode restricted"
-	most := 200_000 // more need more processes to hold them, and memory of the kernel
+	most := 1_000_000
 	if testing.Short() {
 		most = 2_000
 	}
