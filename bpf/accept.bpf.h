@@ -137,7 +137,7 @@ struct {
 
 static __always_inline void note_seen(struct sock *child)
 {
-	__u32 tid = bpf_get_current_pid_tgid(), place = tid & (PLACES - 1);
+	__u32 tid = this_tid(), place = tid & (PLACES - 1);
 	struct seen *seen = bpf_map_lookup_elem(&seen_accepts, &place);
 
 	if (!seen)
@@ -241,7 +241,7 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid, __u64 seen)
 	}
 #endif
 	if (key)
-		l = bpf_map_lookup_elem(&listeners, &key);
+		l = known_listener((struct sock *)key);
 	if (l && (l->port != port_of(child) || l->netns != netns_of(child)))
 		l = NULL;
 	accepted_from_entry(l, child);
@@ -252,7 +252,7 @@ static __noinline void unseen_accept(struct sock *child, __u32 tid, __u64 seen)
  * attach, and in kprobe mode all. */
 static __always_inline void handle_graft(struct sock *child)
 {
-	__u32 tid = bpf_get_current_pid_tgid();
+	__u32 tid = this_tid();
 	__u64 seen;
 
 #ifdef ACCEPTWATCH_PROBING

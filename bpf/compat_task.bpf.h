@@ -29,6 +29,29 @@ static __always_inline __u32 task_state(struct task_struct *task)
 	return ((struct task_struct___pre_v5_14 *)task)->state;
 }
 
+#ifndef ACCEPTWATCH_PROBING
+/* The thread that runs, since 5.11; its members cost less than the helpers that
+ * tell them one at a time. NULL before. */
+static __always_inline struct task_struct *this_task(void)
+{
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return NULL;
+	return bpf_get_current_task_btf();
+}
+#endif
+
+/* Its id, of all pid namespaces. */
+static __always_inline __u32 this_tid(void)
+{
+#ifndef ACCEPTWATCH_PROBING
+	struct task_struct *task = this_task();
+
+	if (task)
+		return task->pid;
+#endif
+	return bpf_get_current_pid_tgid();
+}
+
 /* Where a thread left user space: the registers are an ABI, not relocated. */
 #if defined(__TARGET_ARCH_x86)
 #define USER_PC(regs)	 ((regs)->ip)

@@ -3,6 +3,7 @@
 #ifndef ACCEPTWATCH_FILL_H
 #define ACCEPTWATCH_FILL_H
 
+#include "compat_task.bpf.h"
 #include "filter.bpf.h"
 
 static __always_inline bool makes(enum event_kind kind)
@@ -119,8 +120,19 @@ static __always_inline void event_fill(struct event *e, enum event_kind kind, __
 
 static __always_inline void event_acceptor(struct event *e)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u64 pid_tgid;
+#ifndef ACCEPTWATCH_PROBING
+	struct task_struct *task = this_task();
 
+	if (task && bpf_core_field_size(task->comm) == sizeof(e->comm)) {
+		e->pid = task->tgid;
+		e->tid = task->pid;
+		((__u64 *)e->comm)[0] = ((__u64 *)task->comm)[0];
+		((__u64 *)e->comm)[1] = ((__u64 *)task->comm)[1];
+		return;
+	}
+#endif
+	pid_tgid = bpf_get_current_pid_tgid();
 	e->pid = pid_tgid >> 32;
 	e->tid = pid_tgid;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));

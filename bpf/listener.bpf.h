@@ -8,47 +8,127 @@
 #include "fill.bpf.h"
 #include "histogram.bpf.h"
 
+static __always_inline struct listener *entry_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&entries, &slot);
+}
+
+/* Sockets lie in slabs of one size, a whole number of sockets apart: the product
+ * spreads them. The verifier lets nobody multiply a pointer, but half of one is a
+ * number. */
+static __always_inline __u32 place_of(struct sock *sk)
+{
+	__u64 low;
+
+	asm("r1 = %1; w0 = w1; %0 = r0" : "=r"(low) : "r"(sk) : "r0", "r1");
+	return (__u32)low * 0x9e3779b1 >> (32 - LATELY_BITS);
+}
+
+/* NULL: it has no entry. */
+static __noinline struct listener *listener_by_hash(struct sock *sk, __u32 place)
+{
+	__u64 key = (__u64)sk;
+	__u32 *slot = bpf_map_lookup_elem(&listeners, &key);
+
+	if (!slot)
+		return NULL;
+	found_lately[place & (LATELY - 1)] = *slot;
+	return entry_at(*slot);
+}
+
+/* An entry that nobody knows of: its stack has no room for a copy. */
+static __always_inline void listener_fill(struct listener *fresh, struct sock *sk)
+{
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	fresh->socket = (__u64)sk;
+	fresh->id = bpf_ktime_get_ns() << 10 | (bpf_get_smp_processor_id() & 1023);
+	fresh->family = READ(sk, __sk_common.skc_family);
+	fresh->port = port_of(sk);
+	fresh->netns = netns_of(sk);
+	fresh->ifindex = READ(sk, __sk_common.skc_bound_dev_if);
+	fresh->inode = listener_inode(sk);
+	if (fresh->family == AF_INET6)
+		fresh->v6only = READ_BITS(sk, __sk_common.skc_ipv6only);
+	fresh->depth = READ(sk, sk_ack_backlog);
+	fresh->max_depth = fresh->depth;
+	fresh->backlog = READ(sk, sk_max_ack_backlog);
+	copy_local_addr(fresh->addr, sk, fresh->family);
+}
+
 static __noinline struct listener *listener_new(struct sock *sk)
 {
-	struct listener fresh = {}, *l;
+	__u32 slot = 0, place = place_of(sk);
+	struct listener *l;
 	__u64 key = (__u64)sk;
 
-	fresh.id = bpf_ktime_get_ns() << 10 | (bpf_get_smp_processor_id() & 1023);
-	fresh.family = READ(sk, __sk_common.skc_family);
-	fresh.port = port_of(sk);
-	fresh.netns = netns_of(sk);
-	fresh.ifindex = READ(sk, __sk_common.skc_bound_dev_if);
-	fresh.inode = listener_inode(sk);
-	if (fresh.family == AF_INET6)
-		fresh.v6only = READ_BITS(sk, __sk_common.skc_ipv6only);
-	fresh.depth = READ(sk, sk_ack_backlog);
-	fresh.max_depth = fresh.depth;
-	fresh.backlog = READ(sk, sk_max_ack_backlog);
-	copy_local_addr(fresh.addr, sk, fresh.family);
-	bpf_map_update_elem(&listeners, &key, &fresh, BPF_NOEXIST);
-	l = bpf_map_lookup_elem(&listeners, &key);
-	if (l)
-		return l;
-	lost(LOSS_LISTENERS_FULL);
-	return &others;
+	if (bpf_map_pop_elem(&free_entries, &slot)) {
+		/* Another CPU may have taken the last one, for the same listener. */
+		l = listener_by_hash(sk, place);
+		if (l)
+			return l;
+		lost(LOSS_LISTENERS_FULL);
+		return &others;
+	}
+	/* The entry is whole before anyone can find it, nor is it found by what its
+	 * slot once was. */
+	if (found_lately[place & (LATELY - 1)] == slot)
+		found_lately[place & (LATELY - 1)] = 0;
+	l = entry_at(slot);
+	if (!l)
+		return &others;
+	listener_fill(l, sk);
+	if (bpf_map_update_elem(&listeners, &key, &slot, BPF_NOEXIST)) {
+		/* Another CPU was first. */
+		l->socket = 0;
+		bpf_map_push_elem(&free_entries, &slot, BPF_ANY);
+		l = listener_by_hash(sk, place);
+		return l ? l : &others;
+	}
+	l->listed = 1;
+	return l;
+}
+
+/* NULL: it was not found lately, or closes. */
+static __always_inline struct listener *listener_lately(struct sock *sk)
+{
+	struct listener *l = entry_at(found_lately[place_of(sk)]);
+
+	return l && l->socket == (__u64)sk ? l : NULL;
+}
+
+static __always_inline struct listener *known_listener(struct sock *sk)
+{
+	struct listener *l = listener_lately(sk);
+
+	return l ? l : listener_by_hash(sk, place_of(sk));
 }
 
 static __always_inline struct listener *listener_of(struct sock *sk)
 {
-	__u64 key = (__u64)sk;
-	struct listener *l = bpf_map_lookup_elem(&listeners, &key);
+	struct listener *l = known_listener(sk);
 
 	return l ? l : listener_new(sk);
+}
+
+static __noinline struct listener *listener_if_open(struct sock *sk)
+{
+	struct listener *l;
+
+	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+		l = listener_by_hash(sk, place_of(sk));
+		return l ? l : listener_new(sk);
+	}
+	lost(LOSS_LATE);
+	return &others;
 }
 
 /* A listener may close while a program looks at it: what follows its close is
  * counted with the others. */
 static __always_inline struct listener *open_listener_of(struct sock *sk)
 {
-	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN)
-		return listener_of(sk);
-	lost(LOSS_LATE);
-	return &others;
+	struct listener *l = listener_lately(sk);
+
+	return l ? l : listener_if_open(sk);
 }
 
 /* The queue is full with one entry more than the backlog: the kernel tests with
@@ -100,11 +180,20 @@ static __always_inline void listener_closed(struct sock *sk)
 	struct listener *l;
 	struct event *e;
 	__u64 key = (__u64)sk, id;
+	__u32 *found, slot;
 
-	l = bpf_map_lookup_elem(&listeners, &key);
+	found = bpf_map_lookup_elem(&listeners, &key);
+	if (!found)
+		return;
+	slot = *found;
+	/* Whoever takes it out has the slot. */
+	if (bpf_map_delete_elem(&listeners, &key))
+		return;
+	l = entry_at(slot);
 	if (!l)
 		return;
 	id = l->id;
+	l->socket = 0;
 	l->depth = 0;
 	not_full(l, bpf_ktime_get_ns());
 	if (bpf_map_push_elem(&closed, l, BPF_ANY)) {
@@ -122,6 +211,7 @@ static __always_inline void listener_closed(struct sock *sk)
 		__sync_fetch_and_add(&others.overflow_syn, l->overflow_syn);
 		__sync_fetch_and_add(&others.overflow_ack, l->overflow_ack);
 	}
+	l->listed = 0;
 	if (makes(EVENT_LISTENER_CLOSED)) {
 		e = event_begin();
 		if (e) {
@@ -141,7 +231,7 @@ static __always_inline void listener_closed(struct sock *sk)
 		}
 	}
 	bpf_map_delete_elem(&histogram_of, &id);
-	bpf_map_delete_elem(&listeners, &key);
+	bpf_map_push_elem(&free_entries, &slot, BPF_ANY);
 }
 
 #endif

@@ -9,6 +9,7 @@
 
 /* Counts of what the kernel ties to one listener, since attach. */
 struct listener {
+	__u64 socket;		  /* struct sock *; 0: the entry is free, or its listener closes */
 	__u64 id;		  /* when it was first seen, and by which CPU */
 	__u64 enqueued_hashdance; /* carriers of the enqueue path, counted apart: */
 	__u64 enqueued_queue_add; /* user space knows which of them are live */
@@ -34,6 +35,8 @@ struct listener {
 	__u32 inode;
 	__u32 netns;
 	__u32 ifindex;
+	__u32 listed; /* it is whole, and the listener's only one */
+	__u32 reserved;
 	__u8 addr[16]; /* bound to; network order, IPv4 in the first four bytes */
 	__u16 port;
 	__u8 family;
@@ -98,12 +101,37 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
+/* Entries of listeners, by slot. The first is never given out. User space goes
+ * through this memory itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct listener);
+} entries SEC(".maps");
+
+/* Slots of entries that are free; filled by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__uint(value_size, sizeof(__u32));
+} free_entries SEC(".maps");
+
+/* Which listener has which slot. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u64); /* struct sock * */
-	__type(value, struct listener);
+	__type(value, __u32);
 } listeners SEC(".maps");
+
+/* The slot that was last found for sockets at such an address. To look here and into
+ * the entry takes a fraction of a look-up in the hash map. */
+#define LATELY_BITS 12
+#define LATELY	    (1 << LATELY_BITS)
+
+__u32 found_lately[LATELY];
 
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);

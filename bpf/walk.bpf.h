@@ -90,7 +90,6 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 	__u32 depth, backlog;
 	struct event *e;
 	struct sock *sk;
-	__u64 key;
 	__u8 none = 0;
 
 	if (!skc)
@@ -104,8 +103,7 @@ static __always_inline void handle_walk(struct bpf_iter__tcp *ctx, bool loop)
 		return;
 	sk = (struct sock *)tp;
 	w.now = bpf_ktime_get_ns();
-	key = (__u64)sk;
-	l = bpf_map_lookup_elem(&listeners, &key);
+	l = known_listener(sk);
 	if (l)
 		l->walked = w.now;
 	if (!wanted_listener(sk))

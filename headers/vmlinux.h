@@ -39,6 +39,11 @@ enum {
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_AVAIL_DATA = 0,
 	BPF_F_USER_STACK = 1 << 8,
+	BPF_F_MMAPABLE = 1 << 10,
+};
+
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158, /* since 5.11 */
 };
 
 /* include/uapi/asm-generic/errno-base.h */
@@ -175,6 +180,7 @@ struct files_struct {
 struct task_struct {
 	int pid;  /* of the thread, in the first pid namespace */
 	int tgid; /* of its process */
+	char comm[16];
 	struct files_struct *files;
 };
 

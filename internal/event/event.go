@@ -92,7 +92,9 @@ func (e *Event) Wait() (time.Duration, bool) {
 	return time.Duration(max(0, e.Time-e.Queued)), true
 }
 
-// Comm is a thread's name, NUL-padded (TASK_COMM_LEN, include/linux/sched.h).
+// Comm is a thread's name, NUL-padded (TASK_COMM_LEN, include/linux/sched.h). Decode
+// clears what the kernel, before Linux 5.17, leaves of a longer name that was before
+// it (__set_task_comm, fs/exec.c).
 type Comm [16]byte
 
 func (c Comm) String() string {

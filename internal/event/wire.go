@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -89,6 +90,9 @@ func Decode(raw []byte, e *Event) error {
 	}
 	e.Ended = 0
 	e.Comm = Comm(b[112:128])
+	if end := bytes.IndexByte(e.Comm[:], 0); end >= 0 {
+		clear(e.Comm[end:])
+	}
 	return nil
 }
 

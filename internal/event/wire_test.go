@@ -348,3 +348,11 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+func TestDecodeForgetsTheTailOfAnOlderName(t *testing.T) {
+	b := Append(nil, &Event{Kind: Accepted, Family: 2, Comm: Comm{'s', 'h', 0, 't', 'e', 'm', 'd'}})
+	var e Event
+	if err := Decode(b, &e); err != nil || e.Comm != (Comm{'s', 'h'}) {
+		t.Errorf("%v, %q", err, e.Comm[:])
+	}
+}

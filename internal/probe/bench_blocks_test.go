@@ -32,7 +32,6 @@ const (
 	threadID    = "thread id"
 	commRead    = "name of the thread"
 	arrayLookup = "array look-up"
-	hashLookup  = "hash look-up"
 	atomicAdd   = "atomic add"
 	division    = "division"
 	ringRecord  = "ring buffer"
@@ -47,15 +46,15 @@ const (
 var uses = map[string][]cost.Use{
 	// handle_inet_accept, note_seen, accepted, count_accept; event_fill.
 	inetAccept: {
-		{Block: typedRead, Counting: 6, Event: 17}, {Block: clock, Counting: 1, Event: 1}, {Block: threadID, Counting: 1, Event: 2},
-		{Block: commRead, Event: 1}, {Block: arrayLookup, Counting: 2, Event: 2}, {Block: hashLookup, Counting: 1, Event: 1},
+		{Block: typedRead, Counting: 5, Event: 16}, {Block: clock, Counting: 1, Event: 1}, {Block: threadID, Counting: 1, Event: 1},
+		{Block: commRead, Event: 1}, {Block: arrayLookup, Counting: 3, Event: 3},
 		{Block: atomicAdd, Counting: 2, Event: 2}, {Block: division, Counting: 1, Event: 1}, {Block: ringRecord, Event: 1},
 	},
 	// handle_graft, take_seen.
 	sockGraft: {{Block: threadID, Counting: 1, Event: 1}, {Block: arrayLookup, Counting: 1, Event: 1}},
 	// handle_child, handle_enqueue, depth_grown; the clock as the queue was empty.
 	childProcess: {
-		{Block: typedRead, Counting: 5, Event: 5}, {Block: clock, Counting: 1, Event: 1}, {Block: hashLookup, Counting: 1, Event: 1},
+		{Block: typedRead, Counting: 4, Event: 4}, {Block: clock, Counting: 1, Event: 1}, {Block: arrayLookup, Counting: 1, Event: 1},
 		{Block: atomicAdd, Counting: 1, Event: 1},
 	},
 	// handle_fin: the state at both ends, and the socket at the server's.
@@ -69,8 +68,7 @@ var uses = map[string][]cost.Use{
 func newBlocks(t *testing.T) []block {
 	t.Helper()
 	seen := newMap(t, &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: 8192})
-	listeners := newMap(t, &ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: uint32(unsafe.Sizeof(tracingListener{})), MaxEntries: 1024})
-	check(t, listeners.Put(uint64(1), tracingListener{}))
+	comm := offsetIn(t, "task_struct", "comm")
 	// Not read, and room for all records of all rounds.
 	ring := newMap(t, &ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 16 << 20})
 	lookup := func(m *ebpf.Map, key int32) asm.Instructions {
@@ -80,14 +78,17 @@ func newBlocks(t *testing.T) []block {
 		}
 	}
 	return []block{
-		{typedRead, "a member of a socket, whose address is checked", asm.Instructions{asm.LoadMem(asm.R0, asm.R6, offsetInSock(t, "sk_ack_backlog"), asm.Word)}},
+		{typedRead, "a member of a socket, whose address is checked", asm.Instructions{asm.LoadMem(asm.R0, asm.R6, offsetIn(t, "sock", "sk_ack_backlog"), asm.Word)}},
 		{clock, "`bpf_ktime_get_ns`", asm.Instructions{asm.FnKtimeGetNs.Call()}},
-		{threadID, "`bpf_get_current_pid_tgid`", asm.Instructions{asm.FnGetCurrentPidTgid.Call()}},
-		{commRead, "`bpf_get_current_comm`", asm.Instructions{
-			asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, keys-16), asm.Mov.Imm(asm.R2, 16), asm.FnGetCurrentComm.Call(),
+		{threadID, "`bpf_get_current_task_btf`, and a member", asm.Instructions{
+			asm.FnGetCurrentTaskBtf.Call(), asm.LoadMem(asm.R1, asm.R0, offsetIn(t, "task_struct", "pid"), asm.Word),
+		}},
+		{commRead, "the same, and its two ids and 16 bytes", asm.Instructions{
+			asm.FnGetCurrentTaskBtf.Call(),
+			asm.LoadMem(asm.R1, asm.R0, offsetIn(t, "task_struct", "pid"), asm.Word), asm.LoadMem(asm.R1, asm.R0, offsetIn(t, "task_struct", "tgid"), asm.Word),
+			asm.LoadMem(asm.R1, asm.R0, comm, asm.DWord), asm.LoadMem(asm.R1, asm.R0, comm+8, asm.DWord),
 		}},
 		{arrayLookup, "`bpf_map_lookup_elem` in an array", lookup(seen, arrayKey)},
-		{hashLookup, "the same in a hash, by the address of a listener, which is there", lookup(listeners, hashKey)},
 		{atomicAdd, "of 1, to a count", asm.Instructions{asm.Mov.Imm(asm.R1, 1), asm.StoreXAdd(asm.R7, asm.R1, asm.DWord)}},
 		{division, "of 64 bits, ns to µs", asm.Instructions{asm.Mov.Imm(asm.R1, 1<<30), asm.Div.Imm(asm.R1, 1000)}},
 		{ringRecord, "room for an event, and its hand-over, without waking user space", asm.Instructions{
@@ -102,10 +103,9 @@ func newBlocks(t *testing.T) []block {
 }
 
 const (
-	// Keys on the stack of each program.
-	hashKey  = -8
-	arrayKey = -16
-	keys     = -16 // all of them
+	// The key on the stack of each program.
+	arrayKey = -8
+	keys     = -8 // all that is there
 
 	noRoom       = "end"
 	ringNoWakeup = 1 // BPF_RB_NO_WAKEUP
@@ -118,15 +118,15 @@ func newMap(t *testing.T, spec *ebpf.MapSpec) *ebpf.Map {
 	return m
 }
 
-func offsetInSock(t *testing.T, member string) int16 {
+func offsetIn(t *testing.T, name, member string) int16 {
 	t.Helper()
-	var sock *btf.Struct
-	check(t, must(btf.LoadKernelSpec())(t).TypeByName("sock", &sock))
-	i := slices.IndexFunc(sock.Members, func(m btf.Member) bool { return m.Name == member })
+	var of *btf.Struct
+	check(t, must(btf.LoadKernelSpec())(t).TypeByName(name, &of))
+	i := slices.IndexFunc(of.Members, func(m btf.Member) bool { return m.Name == member })
 	if i < 0 {
-		t.Fatalf("struct sock has no %s", member)
+		t.Fatalf("struct %s has no %s", name, member)
 	}
-	return int16(sock.Members[i].Offset.Bytes())
+	return int16(of.Members[i].Offset.Bytes())
 }
 
 const (
@@ -147,7 +147,6 @@ func blockSetUps(t *testing.T, blocks []block) []setUp {
 			asm.LoadMem(asm.R6, asm.R1, 0, asm.DWord), // the connection's socket
 			asm.LoadMapValue(asm.R7, count.FD(), 0),
 			asm.Mov.Imm(asm.R1, 1),
-			asm.StoreMem(asm.RFP, hashKey, asm.R1, asm.DWord),
 			asm.StoreMem(asm.RFP, arrayKey, asm.R1, asm.DWord),
 		}
 		for range blockTimes {

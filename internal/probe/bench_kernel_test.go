@@ -40,8 +40,8 @@ const (
 
 	// The most that tracing may add to the same hooks with empty programs, in
 	// instructions per connection.
-	aimCounting = 750
-	aimEvent    = 1250
+	aimCounting = 525
+	aimEvent    = 850
 
 	benchPort  = 8000
 	timeWaited = 61 * time.Second // longer than TIME_WAIT lasts (TCP_TIMEWAIT_LEN, include/net/tcp.h)
@@ -129,7 +129,7 @@ func (s *setUp) verify(t *testing.T, coll *loaded) {
 	if s.empty {
 		return
 	}
-	c := newCounts(coll.Collection)
+	c := must(newCounts(coll.Collection))(t)
 	sample := must(c.read(false))(t)
 	var accepted, enqueued uint64
 	for _, l := range sample.Listeners {

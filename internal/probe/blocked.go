@@ -42,8 +42,8 @@ func (t *Tracer) findBlocked() error {
 	}
 	sockets := map[uint32]uint64{}
 	inodes := map[uint32]struct{}{}
-	err := t.counts.eachSocket(func(socket uint64, l *tracingListener) error {
-		sockets[l.Inode] = socket
+	err := t.counts.eachListener(func(l *tracingListener) error {
+		sockets[l.Inode] = l.Socket
 		inodes[l.Inode] = struct{}{}
 		return nil
 	})

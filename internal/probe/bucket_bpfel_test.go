@@ -19,7 +19,9 @@ const (
 	bucketMapAccepting      = "accepting"
 	bucketMapAddresses      = "addresses"
 	bucketMapClosed         = "closed"
+	bucketMapEntries        = "entries"
 	bucketMapEvents         = "events"
+	bucketMapFreeEntries    = "free_entries"
 	bucketMapFreeHistograms = "free_histograms"
 	bucketMapHeld           = "held"
 	bucketMapHeldPorts      = "held_ports"
@@ -42,6 +44,7 @@ const (
 	bucketVarCfgPortsOn     = "cfg_ports_on"
 	bucketVarCfgProbeRead   = "cfg_probe_read"
 	bucketVarCfgRingSize    = "cfg_ring_size"
+	bucketVarFoundLately    = "found_lately"
 	bucketVarGivenUs        = "given_us"
 	bucketVarLosses         = "losses"
 	bucketVarOtherAddresses = "other_addresses"
@@ -100,7 +103,9 @@ type bucketMapSpecs struct {
 	Accepting      *ebpf.MapSpec `ebpf:"accepting"`
 	Addresses      *ebpf.MapSpec `ebpf:"addresses"`
 	Closed         *ebpf.MapSpec `ebpf:"closed"`
+	Entries        *ebpf.MapSpec `ebpf:"entries"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	FreeEntries    *ebpf.MapSpec `ebpf:"free_entries"`
 	FreeHistograms *ebpf.MapSpec `ebpf:"free_histograms"`
 	Held           *ebpf.MapSpec `ebpf:"held"`
 	HeldPorts      *ebpf.MapSpec `ebpf:"held_ports"`
@@ -128,6 +133,7 @@ type bucketVariableSpecs struct {
 	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
 	CfgProbeRead   *ebpf.VariableSpec `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.VariableSpec `ebpf:"cfg_ring_size"`
+	FoundLately    *ebpf.VariableSpec `ebpf:"found_lately"`
 	GivenUs        *ebpf.VariableSpec `ebpf:"given_us"`
 	Losses         *ebpf.VariableSpec `ebpf:"losses"`
 	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
@@ -157,7 +163,9 @@ type bucketMaps struct {
 	Accepting      *ebpf.Map `ebpf:"accepting"`
 	Addresses      *ebpf.Map `ebpf:"addresses"`
 	Closed         *ebpf.Map `ebpf:"closed"`
+	Entries        *ebpf.Map `ebpf:"entries"`
 	Events         *ebpf.Map `ebpf:"events"`
+	FreeEntries    *ebpf.Map `ebpf:"free_entries"`
 	FreeHistograms *ebpf.Map `ebpf:"free_histograms"`
 	Held           *ebpf.Map `ebpf:"held"`
 	HeldPorts      *ebpf.Map `ebpf:"held_ports"`
@@ -171,7 +179,9 @@ func (m *bucketMaps) Close() error {
 		m.Accepting,
 		m.Addresses,
 		m.Closed,
+		m.Entries,
 		m.Events,
+		m.FreeEntries,
 		m.FreeHistograms,
 		m.Held,
 		m.HeldPorts,
@@ -200,6 +210,7 @@ type bucketVariables struct {
 	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
 	CfgProbeRead   *ebpf.Variable `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.Variable `ebpf:"cfg_ring_size"`
+	FoundLately    *ebpf.Variable `ebpf:"found_lately"`
 	GivenUs        *ebpf.Variable `ebpf:"given_us"`
 	Losses         *ebpf.Variable `ebpf:"losses"`
 	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`

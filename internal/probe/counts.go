@@ -13,6 +13,7 @@ import (
 )
 
 const (
+	firstEntry      = 1 // slot of a listener
 	firstHistogram  = uint32(tracingHistogramSlotFIRST_HISTOGRAM)
 	sharedHistogram = uint32(tracingHistogramSlotSHARED_HISTOGRAM)
 
@@ -27,8 +28,9 @@ const (
 // of a closed listener are taken out once and handed over once.
 type counts struct {
 	coll         *ebpf.Collection
-	onlyQueueAdd bool // both carriers see the same connections
-	unproven     bool // perhaps they do
+	entries      *ebpf.Memory // of listeners, an array
+	onlyQueueAdd bool         // both carriers see the same connections
+	unproven     bool         // perhaps they do
 	waits        map[uint64]*harvested
 	shared       *harvested
 	harvestedAt  time.Time
@@ -37,8 +39,6 @@ type counts struct {
 	most         int // listeners of the last sample: the next one has about as many
 
 	// buffers of batched reads
-	sockets    []uint64
-	listeners  []tracingListener
 	keys       []tracingAddress
 	atAddress  []tracingAddressCounts
 	histograms tracingHistogram
@@ -50,18 +50,21 @@ type harvested struct {
 	total listener.Histogram
 }
 
-func newCounts(coll *ebpf.Collection) counts {
+func newCounts(coll *ebpf.Collection) (counts, error) {
+	entries, err := coll.Maps[tracingMapEntries].Memory()
+	if err != nil {
+		return counts{}, fmt.Errorf("map the counts of listeners into memory: %w", err)
+	}
 	return counts{
 		coll:        coll,
+		entries:     entries,
 		waits:       map[uint64]*harvested{},
 		shared:      &harvested{},
 		harvestedAt: time.Now(),
 		addresses:   newAddressBook(coll.Maps[tracingMapAddresses].MaxEntries()),
-		sockets:     make([]uint64, batch),
-		listeners:   make([]tracingListener, batch),
 		keys:        make([]tracingAddress, batch),
 		atAddress:   make([]tracingAddressCounts, batch),
-	}
+	}, nil
 }
 
 // read takes a sample without losses.
@@ -227,38 +230,62 @@ func (c *counts) forget(w *walks) error {
 		return nil
 	}
 	w.news = false
-	var sockets []uint64
-	err := c.eachSocket(func(socket uint64, l *tracingListener) error {
+	var gone []tracingListener
+	err := c.eachListener(func(l *tracingListener) error {
 		if w.missed(l) {
-			sockets = append(sockets, socket)
+			gone = append(gone, *l)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, socket := range sockets {
-		var l tracingListener
-		// Both at once is not for hash maps before Linux 5.14.
-		err := c.coll.Maps[tracingMapListeners].Lookup(socket, &l)
-		if err == nil {
-			err = c.coll.Maps[tracingMapListeners].Delete(socket)
-		}
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			continue // it was seen after all
-		}
+	for i := range gone {
+		l, err := c.takeOut(&gone[i])
 		if err != nil {
 			return fmt.Errorf("forget a closed listener: %w", err)
+		}
+		if l == nil {
+			continue // it was seen after all
 		}
 		if err := c.coll.Maps[tracingMapHistogramOf].Delete(l.Id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("forget whose histogram it was: %w", err)
 		}
 		l.Depth = 0
-		if err := c.close(&l); err != nil {
+		if err := c.close(l); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// takeOut gives an entry back that was seen before, and its last counts; nil if it is
+// there no more.
+func (c *counts) takeOut(seen *tracingListener) (*tracingListener, error) {
+	var slot uint32
+	l := new(tracingListener)
+	err := c.coll.Maps[tracingMapListeners].Lookup(seen.Socket, &slot)
+	if err == nil {
+		err = c.coll.Maps[tracingMapEntries].Lookup(slot, l)
+	}
+	if err == nil && l.Id != seen.Id {
+		return nil, nil
+	}
+	// To look it up and to take it out at once is not for hash maps before Linux 5.14.
+	// Whoever takes it out has the slot.
+	if err == nil {
+		err = c.coll.Maps[tracingMapListeners].Delete(seen.Socket)
+	}
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = c.coll.Maps[tracingMapEntries].Put(slot, &tracingListener{})
+	}
+	if err == nil {
+		err = c.coll.Maps[tracingMapFreeEntries].Put(nil, slot)
+	}
+	return l, err
 }
 
 func (c *counts) giveBack(slot uint32) error {

@@ -52,13 +52,24 @@ func load(p *Plan, o *Options, size sizes) (*loaded, error) {
 			return nil, explainLoad(err)
 		}
 	}
-	for slot := firstHistogram; slot < size.histograms; slot++ {
-		if err := l.Maps[tracingMapFreeHistograms].Put(nil, slot); err != nil {
-			l.Close()
-			return nil, fmt.Errorf("fill the list of free histograms: %w", err)
-		}
+	if err := errors.Join(
+		fillFree(l.Maps[tracingMapFreeHistograms], firstHistogram, size.histograms),
+		fillFree(l.Maps[tracingMapFreeEntries], firstEntry, firstEntry+size.listeners),
+	); err != nil {
+		l.Close()
+		return nil, err
 	}
 	return l, nil
+}
+
+// fillFree puts all from from to before to into a list of free slots.
+func fillFree(free *ebpf.Map, from, to uint32) error {
+	for slot := from; slot < to; slot++ {
+		if err := free.Put(nil, slot); err != nil {
+			return fmt.Errorf("fill a list of free slots: %w", err)
+		}
+	}
+	return nil
 }
 
 // loadTogether loads all that is not loaded apart.
@@ -135,6 +146,8 @@ func keepPrograms(spec *ebpf.CollectionSpec, names ...string) {
 func (size *sizes) set(spec *ebpf.CollectionSpec) {
 	spec.Maps[tracingMapEvents].MaxEntries = size.ring
 	spec.Maps[tracingMapListeners].MaxEntries = size.listeners
+	spec.Maps[tracingMapEntries].MaxEntries = firstEntry + size.listeners
+	spec.Maps[tracingMapFreeEntries].MaxEntries = size.listeners
 	spec.Maps[tracingMapHistogramOf].MaxEntries = size.listeners
 	spec.Maps[tracingMapHistograms].MaxEntries = size.histograms
 	spec.Maps[tracingMapFreeHistograms].MaxEntries = size.histograms

@@ -23,7 +23,9 @@ const (
 	probingMapClosed                = "closed"
 	probingMapClosing               = "closing"
 	probingMapEntered               = "entered"
+	probingMapEntries               = "entries"
 	probingMapEvents                = "events"
+	probingMapFreeEntries           = "free_entries"
 	probingMapFreeHistograms        = "free_histograms"
 	probingMapHeld                  = "held"
 	probingMapHeldPorts             = "held_ports"
@@ -71,6 +73,7 @@ const (
 	probingVarCfgPortsOn            = "cfg_ports_on"
 	probingVarCfgProbeRead          = "cfg_probe_read"
 	probingVarCfgRingSize           = "cfg_ring_size"
+	probingVarFoundLately           = "found_lately"
 	probingVarLosses                = "losses"
 	probingVarOtherAddresses        = "other_addresses"
 	probingVarOthers                = "others"
@@ -162,7 +165,9 @@ type probingMapSpecs struct {
 	Closed         *ebpf.MapSpec `ebpf:"closed"`
 	Closing        *ebpf.MapSpec `ebpf:"closing"`
 	Entered        *ebpf.MapSpec `ebpf:"entered"`
+	Entries        *ebpf.MapSpec `ebpf:"entries"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	FreeEntries    *ebpf.MapSpec `ebpf:"free_entries"`
 	FreeHistograms *ebpf.MapSpec `ebpf:"free_histograms"`
 	Held           *ebpf.MapSpec `ebpf:"held"`
 	HeldPorts      *ebpf.MapSpec `ebpf:"held_ports"`
@@ -190,6 +195,7 @@ type probingVariableSpecs struct {
 	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
 	CfgProbeRead   *ebpf.VariableSpec `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.VariableSpec `ebpf:"cfg_ring_size"`
+	FoundLately    *ebpf.VariableSpec `ebpf:"found_lately"`
 	Losses         *ebpf.VariableSpec `ebpf:"losses"`
 	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
 	Others         *ebpf.VariableSpec `ebpf:"others"`
@@ -227,7 +233,9 @@ type probingMaps struct {
 	Closed         *ebpf.Map `ebpf:"closed"`
 	Closing        *ebpf.Map `ebpf:"closing"`
 	Entered        *ebpf.Map `ebpf:"entered"`
+	Entries        *ebpf.Map `ebpf:"entries"`
 	Events         *ebpf.Map `ebpf:"events"`
+	FreeEntries    *ebpf.Map `ebpf:"free_entries"`
 	FreeHistograms *ebpf.Map `ebpf:"free_histograms"`
 	Held           *ebpf.Map `ebpf:"held"`
 	HeldPorts      *ebpf.Map `ebpf:"held_ports"`
@@ -246,7 +254,9 @@ func (m *probingMaps) Close() error {
 		m.Closed,
 		m.Closing,
 		m.Entered,
+		m.Entries,
 		m.Events,
+		m.FreeEntries,
 		m.FreeHistograms,
 		m.Held,
 		m.HeldPorts,
@@ -275,6 +285,7 @@ type probingVariables struct {
 	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
 	CfgProbeRead   *ebpf.Variable `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.Variable `ebpf:"cfg_ring_size"`
+	FoundLately    *ebpf.Variable `ebpf:"found_lately"`
 	Losses         *ebpf.Variable `ebpf:"losses"`
 	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
 	Others         *ebpf.Variable `ebpf:"others"`

@@ -177,12 +177,13 @@ func BenchmarkSampleOf(b *testing.B) {
 			}
 			tr := must(Open(Options{Mode: Restricted, Listeners: 2 * n}))(b)
 			defer tr.Close()
-			sockets, values := make([]uint64, n), make([]tracingListener, n)
+			sockets, slots := make([]uint64, n), make([]uint32, n)
 			for i := range n {
-				sockets[i] = uint64(1 + i)
-				values[i] = tracingListener{Id: uint64(1+i) << 10, Netns: 1, Family: unix.AF_INET, Backlog: 128, Accepted: 1}
+				sockets[i], slots[i] = uint64(1+i), uint32(firstEntry+i)
+				l := tracingListener{Socket: sockets[i], Listed: 1, Id: uint64(1+i) << 10, Netns: 1, Family: unix.AF_INET, Backlog: 128, Accepted: 1}
+				check(b, tr.coll.Maps[tracingMapEntries].Put(slots[i], &l))
 			}
-			must(tr.coll.Maps[tracingMapListeners].BatchUpdate(sockets, values, nil))(b)
+			must(tr.coll.Maps[tracingMapListeners].BatchUpdate(sockets, slots, nil))(b)
 			b.ReportAllocs()
 			for b.Loop() {
 				must(tr.Sample(false))(b)

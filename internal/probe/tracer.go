@@ -77,7 +77,11 @@ func openWith(features *preflight.Features, o *Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{plan: plan, coll: coll, counts: newCounts(coll.Collection), failed: newFailedAccepts(), frugal: o.Frugal}
+	t := &Tracer{plan: plan, coll: coll, failed: newFailedAccepts(), frugal: o.Frugal}
+	if t.counts, err = newCounts(coll.Collection); err != nil {
+		coll.Close()
+		return nil, err
+	}
 	if o.Frugal && plan.Mode == Restricted {
 		plan.Limits = append(plan.Limits, fmt.Sprintf("with thousands of listeners waits are sampled more rarely, up to every %s, to take 1/%d of a CPU at most", rarest, frugalShare))
 	}

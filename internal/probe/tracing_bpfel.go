@@ -131,6 +131,7 @@ const (
 
 type tracingListener struct {
 	_                 structs.HostLayout
+	Socket            uint64
 	Id                uint64
 	EnqueuedHashdance uint64
 	EnqueuedQueueAdd  uint64
@@ -156,6 +157,8 @@ type tracingListener struct {
 	Inode             uint32
 	Netns             uint32
 	Ifindex           uint32
+	Listed            uint32
+	Reserved          uint32
 	Addr              [16]uint8
 	Port              uint16
 	Family            uint8
@@ -192,7 +195,9 @@ const (
 	tracingMapAccepting           = "accepting"
 	tracingMapAddresses           = "addresses"
 	tracingMapClosed              = "closed"
+	tracingMapEntries             = "entries"
 	tracingMapEvents              = "events"
+	tracingMapFreeEntries         = "free_entries"
 	tracingMapFreeHistograms      = "free_histograms"
 	tracingMapHeld                = "held"
 	tracingMapHeldPorts           = "held_ports"
@@ -236,6 +241,7 @@ const (
 	tracingVarCfgPortsOn          = "cfg_ports_on"
 	tracingVarCfgProbeRead        = "cfg_probe_read"
 	tracingVarCfgRingSize         = "cfg_ring_size"
+	tracingVarFoundLately         = "found_lately"
 	tracingVarLosses              = "losses"
 	tracingVarOtherAddresses      = "other_addresses"
 	tracingVarOthers              = "others"
@@ -320,7 +326,9 @@ type tracingMapSpecs struct {
 	Accepting      *ebpf.MapSpec `ebpf:"accepting"`
 	Addresses      *ebpf.MapSpec `ebpf:"addresses"`
 	Closed         *ebpf.MapSpec `ebpf:"closed"`
+	Entries        *ebpf.MapSpec `ebpf:"entries"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	FreeEntries    *ebpf.MapSpec `ebpf:"free_entries"`
 	FreeHistograms *ebpf.MapSpec `ebpf:"free_histograms"`
 	Held           *ebpf.MapSpec `ebpf:"held"`
 	HeldPorts      *ebpf.MapSpec `ebpf:"held_ports"`
@@ -348,6 +356,7 @@ type tracingVariableSpecs struct {
 	CfgPortsOn     *ebpf.VariableSpec `ebpf:"cfg_ports_on"`
 	CfgProbeRead   *ebpf.VariableSpec `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.VariableSpec `ebpf:"cfg_ring_size"`
+	FoundLately    *ebpf.VariableSpec `ebpf:"found_lately"`
 	Losses         *ebpf.VariableSpec `ebpf:"losses"`
 	OtherAddresses *ebpf.VariableSpec `ebpf:"other_addresses"`
 	Others         *ebpf.VariableSpec `ebpf:"others"`
@@ -382,7 +391,9 @@ type tracingMaps struct {
 	Accepting      *ebpf.Map `ebpf:"accepting"`
 	Addresses      *ebpf.Map `ebpf:"addresses"`
 	Closed         *ebpf.Map `ebpf:"closed"`
+	Entries        *ebpf.Map `ebpf:"entries"`
 	Events         *ebpf.Map `ebpf:"events"`
+	FreeEntries    *ebpf.Map `ebpf:"free_entries"`
 	FreeHistograms *ebpf.Map `ebpf:"free_histograms"`
 	Held           *ebpf.Map `ebpf:"held"`
 	HeldPorts      *ebpf.Map `ebpf:"held_ports"`
@@ -398,7 +409,9 @@ func (m *tracingMaps) Close() error {
 		m.Accepting,
 		m.Addresses,
 		m.Closed,
+		m.Entries,
 		m.Events,
+		m.FreeEntries,
 		m.FreeHistograms,
 		m.Held,
 		m.HeldPorts,
@@ -427,6 +440,7 @@ type tracingVariables struct {
 	CfgPortsOn     *ebpf.Variable `ebpf:"cfg_ports_on"`
 	CfgProbeRead   *ebpf.Variable `ebpf:"cfg_probe_read"`
 	CfgRingSize    *ebpf.Variable `ebpf:"cfg_ring_size"`
+	FoundLately    *ebpf.Variable `ebpf:"found_lately"`
 	Losses         *ebpf.Variable `ebpf:"losses"`
 	OtherAddresses *ebpf.Variable `ebpf:"other_addresses"`
 	Others         *ebpf.Variable `ebpf:"others"`

@@ -28,7 +28,7 @@ func TestWireLayout(t *testing.T) {
 		}
 		for i := range 16 {
 			w.LocalAddr[i], w.PeerAddr[i] = uint8(r.Uint32()), uint8(r.Uint32())
-			w.Comm[i] = int8(r.Uint32())
+			w.Comm[i] = int8(r.Uint32() | 1) // what follows a NUL is not decoded
 		}
 		var e event.Event
 		if err := event.Decode(unsafe.Slice((*byte)(unsafe.Pointer(&w)), unsafe.Sizeof(w)), &e); err != nil {
