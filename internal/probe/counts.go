@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	firstEntry      = 1 // slot of a listener
 	firstHistogram  = uint32(tracingHistogramSlotFIRST_HISTOGRAM)
 	sharedHistogram = uint32(tracingHistogramSlotSHARED_HISTOGRAM)
 
@@ -221,71 +220,6 @@ func (c *counts) close(l *tracingListener) error {
 	delete(c.waits, l.Id)
 	c.closed = append(c.closed, counted)
 	return nil
-}
-
-// forget takes out the entries of listeners that are gone without a hook having
-// seen it.
-func (c *counts) forget(w *walks) error {
-	if !w.news {
-		return nil
-	}
-	w.news = false
-	var gone []tracingListener
-	err := c.eachListener(func(l *tracingListener) error {
-		if w.missed(l) {
-			gone = append(gone, *l)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for i := range gone {
-		l, err := c.takeOut(&gone[i])
-		if err != nil {
-			return fmt.Errorf("forget a closed listener: %w", err)
-		}
-		if l == nil {
-			continue // it was seen after all
-		}
-		if err := c.coll.Maps[tracingMapHistogramOf].Delete(l.Id); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget whose histogram it was: %w", err)
-		}
-		l.Depth = 0
-		if err := c.close(l); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// takeOut gives an entry back that was seen before, and its last counts; nil if it is
-// there no more.
-func (c *counts) takeOut(seen *tracingListener) (*tracingListener, error) {
-	var slot uint32
-	l := new(tracingListener)
-	err := c.coll.Maps[tracingMapListeners].Lookup(seen.Socket, &slot)
-	if err == nil {
-		err = c.coll.Maps[tracingMapEntries].Lookup(slot, l)
-	}
-	if err == nil && l.Id != seen.Id {
-		return nil, nil
-	}
-	// To look it up and to take it out at once is not for hash maps before Linux 5.14.
-	// Whoever takes it out has the slot.
-	if err == nil {
-		err = c.coll.Maps[tracingMapListeners].Delete(seen.Socket)
-	}
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return nil, nil
-	}
-	if err == nil {
-		err = c.coll.Maps[tracingMapEntries].Put(slot, &tracingListener{})
-	}
-	if err == nil {
-		err = c.coll.Maps[tracingMapFreeEntries].Put(nil, slot)
-	}
-	return l, err
 }
 
 func (c *counts) giveBack(slot uint32) error {
