@@ -20,8 +20,8 @@ func ofItsOwn() filter.Filter {
 // push each other out of it, and are found by the hash map.
 func TestListenersThatShareAPlaceAreCountedApart(t *testing.T) {
 	everyMode(t, func(t *testing.T, m Mode) {
-		tr := open(t, Options{Mode: m, Filter: ofItsOwn()})
-		const servers, rounds = 500, 3 // some 30 pairs of them share a place
+		tr := open(t, Options{Mode: m, Filter: ofItsOwn(), Listeners: 8192})
+		const servers, rounds = 4200, 2 // more than there are places
 		all := make([]*server, servers)
 		for i := range all {
 			all[i] = listen(t, "127.0.0.2:0", 8)
