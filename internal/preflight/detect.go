@@ -23,7 +23,7 @@ import (
 func Detect() *Features {
 	f := here()
 	try := f.trial
-	k := kernel{types: btf.NewCache()}
+	k := kernel{f.Types}
 	spec, err := k.types.Kernel()
 	if f.BTF = try(err); err == nil {
 		f.Functions = functions(spec)
@@ -45,7 +45,7 @@ func Detect() *Features {
 // privileges it tries nothing.
 func DetectWalk() *Features {
 	f := here()
-	k := kernel{types: btf.NewCache()}
+	k := kernel{f.Types}
 	if f.RingBuf = f.trial(tryRingBuf()); !f.RingBuf.OK() {
 		return f
 	}
@@ -68,6 +68,7 @@ func here() *Features {
 		Seccomp:   seccompFiltered(readFile("/proc/self/status")),
 		OuterUser: capability.InitialUser(),
 		OuterPID:  capability.InitialPID(),
+		Types:     btf.NewCache(),
 	}
 	f.PerfParanoid, _ = strconv.Atoi(strings.TrimSpace(string(readFile("/proc/sys/kernel/perf_event_paranoid"))))
 	f.Release = kernelRelease()

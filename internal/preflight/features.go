@@ -11,6 +11,8 @@ package preflight
 import (
 	"maps"
 
+	"github.com/cilium/ebpf/btf"
+
 	"acceptwatch/internal/capability"
 )
 
@@ -65,6 +67,10 @@ type Features struct {
 	// Functions has one entry for each of FunctionNames, if the BTF was read;
 	// else it is empty.
 	Functions map[string]Function
+
+	// Types are the kernel's types, as far as they were decoded: some MiB, for
+	// who loads programs next. Nobody keeps them longer.
+	Types *btf.Cache
 
 	Caps     capability.Set // effective ones
 	Memlock  Memlock

@@ -79,7 +79,7 @@ func (l *loaded) loadTogether(p *Plan) error {
 		return err
 	}
 	keepPrograms(spec, p.together()...)
-	l.Collection, err = ebpf.NewCollection(spec)
+	l.Collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: p.types})
 	return err
 }
 
@@ -98,7 +98,7 @@ func (p *Plan) together() []string {
 }
 
 // loadApart loads one program, with the maps that are there.
-func (l *loaded) loadApart(w way) (*ebpf.Program, error) {
+func (l *loaded) loadApart(p *Plan, w way) (*ebpf.Program, error) {
 	spec, err := l.spec(w.object)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (l *loaded) loadApart(w way) (*ebpf.Program, error) {
 			delete(spec.Maps, name)
 		}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared, Cache: p.types})
 	if err != nil {
 		return nil, explainLoad(err)
 	}
@@ -250,7 +250,7 @@ func (l *loaded) attach(p *Plan, h hook) (attached, error) {
 	for _, w := range append([]way{h.way}, h.others...) {
 		prog := l.Programs[w.program]
 		if p.apart(&h) {
-			if prog, last = l.loadApart(w); last != nil {
+			if prog, last = l.loadApart(p, w); last != nil {
 				continue
 			}
 		}

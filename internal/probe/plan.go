@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf/btf"
+
 	"acceptwatch/internal/capability"
 	"acceptwatch/internal/preflight"
 )
@@ -112,6 +114,9 @@ type Plan struct {
 	// single says that the kernel refused the programs together: those that
 	// it can do without are loaded one by one.
 	single bool
+	// types are the kernel's, shared by all that is loaded at the start; nil: who
+	// loads decodes them anew.
+	types *btf.Cache
 }
 
 // Hooks lists the kernel functions that the plan attaches to, with the role of
@@ -140,6 +145,7 @@ func MakePlan(f *preflight.Features, force Mode) (*Plan, error) {
 		plan, err := try.plan(f)
 		if err == nil {
 			plan.probeRead = f.ProbeRead.OK()
+			plan.types = f.Types
 			plan.walk = walkProgram(f)
 			if plan.walk == "" {
 				plan.Limits = append(plan.Limits, "what was queued before the start is not listed: socket iterators do not work here")

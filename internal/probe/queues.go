@@ -49,7 +49,7 @@ func OpenQueues(f filter.Filter, entries, listeners int) (*Queues, error) {
 	if err := working("eBPF", features.RingBuf, "BTF type information", features.BTF, "socket iterators", features.IterTCP); err != nil {
 		return nil, &NoWalkError{err}
 	}
-	plan := &Plan{walk: walkProgram(features), probeRead: features.ProbeRead.OK()}
+	plan := &Plan{walk: walkProgram(features), probeRead: features.ProbeRead.OK(), types: features.Types}
 	f.PIDs, f.Comms, f.Cgroup = nil, nil, 0
 	// More may come before the walk does.
 	room := entries + entries/8 + 2*listeners + 256
@@ -58,6 +58,7 @@ func OpenQueues(f filter.Filter, entries, listeners int) (*Queues, error) {
 	size.histograms = firstHistogram + 1
 	size.walkOnly = true
 	coll, err := load(plan, &o, size)
+	plan.types = nil
 	if err != nil {
 		return nil, err
 	}

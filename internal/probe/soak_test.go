@@ -124,7 +124,10 @@ func TestAttachingAThousandTimesLeavesNothing(t *testing.T) {
 		s := listen(t, "127.0.0.1:0", 128)
 		stop := underLoad(t, s)
 		cycle := func(n int) {
-			for range n {
+			for done := range n {
+				if done%100 == 50 {
+					t.Logf("after %d: %+v", done, holdings(t))
+				}
 				tr := must(Open(Options{Mode: m, Filter: onPort(s.addr.Port())}))(t)
 				check(t, tr.Walk())
 				check(t, tr.Read(func(*event.Event) {}))

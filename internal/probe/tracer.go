@@ -102,7 +102,9 @@ func (t *Tracer) start(fault func(*hook) error) error {
 	if t.plan.Mode == Restricted {
 		t.began = monotonic()
 	}
-	if t.links, err = attach(t.plan, t.coll, fault); err != nil {
+	t.links, err = attach(t.plan, t.coll, fault)
+	t.plan.types = nil // some MiB
+	if err != nil {
 		return err
 	}
 	if t.plan.walk != "" {
