@@ -42,6 +42,19 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usageErrorf("%w: %s", err, lists)
 }
 
+// emptyValue is the error of a flag that was given an empty text. None takes that:
+// what a user wants to leave out is not given, and a variable that is not set must
+// not widen what is watched.
+func emptyValue(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(flag *pflag.Flag) {
+		if err == nil && flag.Value.Type() == "string" && flag.Value.String() == "" {
+			_, usage := pflag.UnquoteUsage(flag)
+			err = usageErrorf("--%s is empty, as if a variable were not set: %s", flag.Name, usage)
+		}
+	})
+	return err
+}
+
 func typeWord(flag *pflag.Flag) string {
 	switch flag.Value.Type() {
 	case "duration":

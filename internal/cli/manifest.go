@@ -159,7 +159,7 @@ func (f *manifestFlags) check(kind manifest.Kind) error {
 		return f.checkKubernetes()
 	case manifest.Alerts:
 		if !plainName.MatchString(o.Job) {
-			return usageErrorf("bad --job: %q has other characters than letters, digits and _./-, or none", o.Job)
+			return usageErrorf("bad --job: %q has other characters than letters, digits and _./-", o.Job)
 		}
 	}
 	return nil
@@ -169,8 +169,6 @@ func (f *manifestFlags) checkKubernetes() error {
 	o := &f.options
 	web := manifest.WebConfig(o.ServeArgs)
 	switch {
-	case o.Image == "":
-		return usageErrorf("bad --image: a container needs one, such as registry.example/acceptwatch:1")
 	case !dnsLabel.MatchString(o.Namespace):
 		return usageErrorf("bad --namespace: %q is no name that Kubernetes takes", o.Namespace)
 	case web != "" && (!path.IsAbs(web) || path.Dir(web) == "/"):
