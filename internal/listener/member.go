@@ -23,10 +23,10 @@ type member struct {
 
 	lastAccept    int64   // ns; 0: none seen
 	nonEmptySince int64   // ns, by the kernel; 0: not seen
-	counted       bool    // attachByBooks is known
+	countedAt     int64   // ns: the first sample; 0: none yet
 	counts        Counted // of the last sample, without Waits
 	waits         *Histogram
-	attachByBooks uint64 // queued at attach, by the first sample
+	attachByBooks uint64 // queued at attach, by the first samples
 	failures      failures
 	lastOverflow  int64  // ns; 0: none seen
 	maxDepth      uint32 // of what events, samples and walks told
@@ -217,25 +217,27 @@ func (m *member) count(c *Counted, at int64, sampled bool) {
 	if touched {
 		m.setDepth(c.Depth, at)
 	}
-	if !m.counted && !sampled {
-		m.counted = true
-		m.attachByBooks = uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged+now.MigratedOut)-
+	if !sampled && (m.countedAt == 0 || touched && at < m.countedAt+booksSettle) {
+		queued := uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged+now.MigratedOut)-
 			int64(now.Enqueued+now.MigratedIn)))
+		if m.countedAt == 0 {
+			m.countedAt, m.attachByBooks = at, queued
+		}
+		m.attachByBooks = min(m.attachByBooks, queued)
 	}
 	m.deepened(c.MaxDepth, c.Backlog)
 }
 
+// booksSettle is how long, in ns, the counts of a listener tell what was in its queue
+// at first. They are read while they change, which can make it one or two more: the
+// least of some readings is right.
+const booksSettle = int64(time.Second)
+
 // queuedAtAttach is how many were in the queue when counting began, and whether
-// that is known: by the first walk, or else by the books of the first sample.
+// that is known. The first walk does not find those that were accepted before it:
+// the books have them.
 func (m *member) queuedAtAttach() (uint64, bool) {
-	walked := m.attach - m.movedIn
-	switch {
-	case m.whole:
-		return walked, true
-	case m.counted:
-		return max(walked, m.attachByBooks), true
-	}
-	return walked, false
+	return max(m.attach-m.movedIn, m.attachByBooks), m.whole || m.countedAt != 0
 }
 
 // settle tells those that a first walk found apart by where they were at attach.

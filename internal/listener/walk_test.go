@@ -125,3 +125,36 @@ func TestWalksOfClosedAndUnknownListenersAreIgnored(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// Between the start and the first walk some are accepted: the walk does not find them,
+// and the books know that they were queued before.
+func TestAcceptedBeforeTheFirstWalkWereQueuedAtAttach(t *testing.T) {
+	s := tell(t, Options{Start: 10_000 * ms})
+	s.walk(1, 10_100, "0.0.0.0:8000", 100, 0, entry(1000, 1, event.Established), entry(10_050, 2, event.Established))
+	s.sample(10_110*ms, []Counted{{ID: 1, Key: key("0.0.0.0:8000"), Depth: 2, Accepted: 5, Enqueued: 1, Backlog: 100}})
+	r := s.row()
+	s.balanced(r)
+	if r.QueuedAtAttach != 6 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Counts that are read while they change can be one off, at once only.
+func TestQueuedAtAttachIsTheLeastOfTheFirstSecond(t *testing.T) {
+	s := tell(t, Options{Start: 10_000 * ms})
+	s.walk(1, 10_100, "0.0.0.0:8000", 100, 0, entry(1000, 1, event.Established))
+	counts := func(at int64, depth uint32, accepted, enqueued uint64, want uint64) {
+		t.Helper()
+		s.sample(at*ms, []Counted{{ID: 1, Key: key("0.0.0.0:8000"), Depth: depth, Accepted: accepted, Enqueued: enqueued, Backlog: 100}})
+		if r := s.row(); r.QueuedAtAttach != want {
+			t.Errorf("at %d ms %d queued at attach, want %d", at, r.QueuedAtAttach, want)
+		}
+	}
+	counts(10_110, 3, 1, 2, 2) // one has entered, and is not counted yet
+	counts(10_210, 2, 2, 3, 1)
+	counts(10_310, 4, 2, 4, 1)
+	counts(11_200, 3, 2, 5, 1) // an accept that was missed is to show
+	if r := s.row(); r.Lost != 1 {
+		t.Errorf("%d unexplained, want 1", r.Lost)
+	}
+}

@@ -203,6 +203,7 @@ type attached struct {
 	hook
 	link.Link
 	loaded *ebpf.Program
+	began  int64 // ns: when it was attached, not later
 }
 
 // attach puts the plan's programs in place, in order, but for those that wait
@@ -255,9 +256,10 @@ func (l *loaded) attach(p *Plan, h hook) (attached, error) {
 			}
 		}
 		var lk link.Link
+		began := monotonic()
 		if lk, last = attachTo(h.symbol, w.kind, prog); last == nil {
 			h.way = w
-			return attached{h, lk, prog}, nil
+			return attached{h, lk, prog, began}, nil
 		}
 	}
 	return attached{}, last
@@ -272,6 +274,19 @@ func attachTo(symbol string, k kind, prog *ebpf.Program) (link.Link, error) {
 	default:
 		return link.AttachTracing(link.TracingOptions{Program: prog})
 	}
+}
+
+// entryFrom is since when those that enter the queues pass a hook, in ns; 0: they
+// pass none. In restricted mode it is the one of states.
+func entryFrom(links []attached) int64 {
+	for _, role := range []Role{RoleEnqueue, RoleState} {
+		for _, l := range links {
+			if l.role == role {
+				return l.began
+			}
+		}
+	}
+	return 0
 }
 
 func detach(links []attached) error {

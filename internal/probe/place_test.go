@@ -173,11 +173,7 @@ func TestHeldListenersOnly(t *testing.T) {
 	everyMode(t, func(t *testing.T, m Mode) {
 		wanted, other := listen(t, "127.0.0.1:0", 8), listen(t, "127.0.0.1:0", 8)
 		tr := open(t, Options{Mode: m, Filter: filter.Filter{PIDs: []int{os.Getpid()}}})
-		var st unix.Stat_t
-		check(t, unix.Fstat(wanted.fd, &st))
-		var ns unix.Stat_t
-		check(t, unix.Stat("/proc/self/ns/net", &ns))
-		check(t, tr.SetHeld([]Held{{Inode: uint32(st.Ino), NetNS: uint32(ns.Ino), Port: wanted.addr.Port()}}))
+		check(t, tr.SetHeld([]Held{wanted.held()}))
 		for _, s := range []*server{other, wanted} {
 			connect(t, s.addr).close()
 		}
@@ -192,6 +188,14 @@ func TestHeldListenersOnly(t *testing.T) {
 			t.Errorf("seen although nobody is held: %s", describe(events))
 		}
 	}, Fentry, Kprobe, Restricted)
+}
+
+func (s *server) held() Held {
+	s.t.Helper()
+	var socket, ns unix.Stat_t
+	check(s.t, unix.Fstat(s.fd, &socket))
+	check(s.t, unix.Stat("/proc/self/ns/net", &ns))
+	return Held{Inode: uint32(socket.Ino), NetNS: uint32(ns.Ino), Port: s.addr.Port()}
 }
 
 func TestCgroupFilter(t *testing.T) {

@@ -40,7 +40,7 @@ type Tracer struct {
 	event     event.Event
 	undecoded uint64 // records that could not be decoded
 
-	began   int64 // ns: when attaching began, in restricted mode
+	began   int64 // ns: when attaching what counts who enters the queues began
 	canary  Canary
 	blocked *blockedThreads // nil: there are none
 	unseen  uint64          // processes whose blocked threads are not known
@@ -99,14 +99,12 @@ func (t *Tracer) start(fault func(*hook) error) error {
 	if t.ring, err = ringbuf.NewReader(t.coll.Maps[tracingMapEvents]); err != nil {
 		return fmt.Errorf("open event buffer: %w", err)
 	}
-	if t.plan.Mode == Restricted {
-		t.began = monotonic()
-	}
 	t.links, err = attach(t.plan, t.coll, fault)
 	t.plan.types = nil // some MiB
 	if err != nil {
 		return err
 	}
+	t.began = entryFrom(t.links)
 	if t.plan.walk != "" {
 		if t.walk, err = newWalker(t.coll.Programs[t.plan.walk]); err != nil {
 			return err
@@ -124,9 +122,9 @@ func (t *Tracer) start(fault func(*hook) error) error {
 // Mode is the mode in use.
 func (t *Tracer) Mode() string { return string(t.plan.Mode) }
 
-// Began is since when what enters the queues is counted, in ns of CLOCK_MONOTONIC;
-// 0: since Open returned. In restricted mode, where that tells how many were
-// accepted, it is so early that nobody is counted who was queued before.
+// Began is since when what enters the queues is counted, in ns of CLOCK_MONOTONIC,
+// but for what entered in the milliseconds that attaching took: it is so early that
+// nobody is counted who was queued before. 0: that is not counted.
 func (t *Tracer) Began() int64 { return t.began }
 
 // Why says in words why this mode is in use.
