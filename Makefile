@@ -146,7 +146,7 @@ SERVER_TESTS = TestServerStalls|TestServerKilled|TestStoppedWorker|TestClientsBy
 STALL_TESTS = TestServersThatStop|TestHealthyServers|TestTraceAndReportSayWhy
 STALL_TOOLS = java,node,sh,mount,unshare,taskset,chrt,sleep
 STALL_KERNELS ?= 6.1,7.x
-CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves
+CORE_TESTS = TestCanary|TestFinWhileQueued|TestResetWhileQueued|TestEveryConnection|TestQueuedBeforeAttach|TestBlockedInAccept|TestListenerClosed|TestFailedAccepts|TestRefused|TestQueueMoves|TestAttachingWhile
 NEW_TESTS = TestMPTCPListener|TestFastOpenIs|TestDeathsWhose|TestOlderCarriers|TestSkippedMPTCP
 STACKS = $(VMRUN) test -j $(JOBS) --file bin/places:/places --env ACCEPTWATCH_PLACES=/places
 STACKS_ARM64 = $(VMRUN) test --file bin/places-arm64:/places --env ACCEPTWATCH_PLACES=/places
