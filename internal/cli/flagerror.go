@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,12 +48,20 @@ func flagError(cmd *cobra.Command, err error) error {
 // not widen what is watched.
 func emptyValue(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(flag *pflag.Flag) {
-		if err == nil && flag.Value.Type() == "string" && flag.Value.String() == "" {
+		if err == nil && isEmpty(flag.Value) {
 			_, usage := pflag.UnquoteUsage(flag)
 			err = usageErrorf("--%s is empty, as if a variable were not set: %s", flag.Name, usage)
 		}
 	})
 	return err
+}
+
+func isEmpty(value pflag.Value) bool {
+	if list, ok := value.(pflag.SliceValue); ok {
+		texts := list.GetSlice()
+		return len(texts) == 0 || slices.Contains(texts, "")
+	}
+	return value.String() == ""
 }
 
 func typeWord(flag *pflag.Flag) string {

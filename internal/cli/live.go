@@ -63,6 +63,7 @@ type live struct {
 	// it began, in ns.
 	examined int64
 
+	opened int64       // ns: since when the duration runs
 	later  fence.Later // what is yet to be done, when the header has been shown
 	part   int         // of the recording
 	met    uint64      // of the table, when holders were last looked for
@@ -82,7 +83,8 @@ func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *liv
 		sampleEvery: sampleEvery, walkEvery: walkEvery, measureEvery: measureEvery,
 		share: samplesShare, rarest: rarestSample,
 	}
-	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, begun(src, a.env.monotonic()))
+	l.opened = a.env.monotonic()
+	l.session = newSession(a, what, o, v, clock, &liveHost{env: &a.env}, begun(src, l.opened))
 	if a.env.evidence != nil && o.diagnosis != diagnosisOff {
 		l.doctor = newDiagnostician(&a.env, diagnosisSpan, src.Mode(), o.diagnosis == diagnosisFull)
 		l.stalled = l.fellIll
@@ -108,7 +110,7 @@ func (l *live) run(ctx context.Context) error {
 	var broken error
 	for ctx.Err() == nil && broken == nil {
 		now := l.app.env.monotonic()
-		if l.opt.duration > 0 && now-l.start >= int64(l.opt.duration) {
+		if l.opt.duration > 0 && now-l.opened >= int64(l.opt.duration) {
 			break
 		}
 		if readerGone(l.app.Out) {

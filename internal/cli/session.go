@@ -61,7 +61,7 @@ type session struct {
 	tape  *tape // nil: nothing is recorded
 	about about
 
-	start       int64 // ns, CLOCK_MONOTONIC
+	start       int64 // ns, CLOCK_MONOTONIC: counts are since then
 	lastAccepts acceptors
 	began       bool
 	muted       bool               // nothing is shown yet, nor kept

@@ -23,7 +23,9 @@ type member struct {
 
 	lastAccept    int64   // ns; 0: none seen
 	nonEmptySince int64   // ns, by the kernel; 0: not seen
-	countedAt     int64   // ns: the first sample; 0: none yet
+	counted       bool    // attachByBooks is known
+	settledBooks  bool    // two samples in a row told the same
+	fromStart     bool    // it was in the first sample of all
 	counts        Counted // of the last sample, without Waits
 	waits         *Histogram
 	attachByBooks uint64 // queued at attach, by the first samples
@@ -217,27 +219,26 @@ func (m *member) count(c *Counted, at int64, sampled bool) {
 	if touched {
 		m.setDepth(c.Depth, at)
 	}
-	if !sampled && (m.countedAt == 0 || touched && at < m.countedAt+booksSettle) {
+	// Counts and depth are read while they change, which can make it one or two off.
+	if !sampled && !m.settledBooks {
 		queued := uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged+now.MigratedOut)-
 			int64(now.Enqueued+now.MigratedIn)))
-		if m.countedAt == 0 {
-			m.countedAt, m.attachByBooks = at, queued
-		}
-		m.attachByBooks = min(m.attachByBooks, queued)
+		m.settledBooks = m.counted && queued == m.attachByBooks
+		m.counted, m.attachByBooks = true, queued
 	}
 	m.deepened(c.MaxDepth, c.Backlog)
 }
 
-// booksSettle is how long, in ns, the counts of a listener tell what was in its queue
-// at first. They are read while they change, which can make it one or two more: the
-// least of some readings is right.
-const booksSettle = int64(time.Second)
-
 // queuedAtAttach is how many were in the queue when counting began, and whether
-// that is known. The first walk does not find those that were accepted before it:
-// the books have them.
+// that is known: by the first walk, or by the books where that did not see all. It
+// did not where it was cut, and of listeners that were there at the start, where it
+// comes too late for those that were accepted before.
 func (m *member) queuedAtAttach() (uint64, bool) {
-	return max(m.attach-m.movedIn, m.attachByBooks), m.whole || m.countedAt != 0
+	walked := m.attach - m.movedIn
+	if m.whole && !m.fromStart {
+		return walked, true
+	}
+	return max(walked, m.attachByBooks), m.whole || m.counted
 }
 
 // settle tells those that a first walk found apart by where they were at attach.

@@ -60,7 +60,7 @@ type Row struct {
 	Stalls       uint64
 	Stalled      time.Duration // in all stalls, up to Time
 
-	QueuedAtAttach uint64 // in the queue when counting began
+	QueuedAtAttach uint64 // in the queue when counting began, or went through it just then
 	DeadAtAttach   uint64 // of QueuedAtAttach: were dead when first looked at
 	AttachKnown    bool   // whether QueuedAtAttach is
 	Lost           uint64 // that the books miss: the size of Imbalance

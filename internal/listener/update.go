@@ -32,6 +32,7 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 	if t.opt.Sampled {
 		t.pass()
 	}
+	first := t.sampled == 0
 	for i := range s.Listeners {
 		c := &s.Listeners[i]
 		if c.ID == 0 {
@@ -45,6 +46,7 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 			m.setV6Only(c.V6Only)
 			t.setInode(m, c.Inode)
 			m.count(c, s.Time, t.opt.Sampled)
+			m.fromStart = m.fromStart || first
 			if !m.final { // or it is said again
 				m.final, m.updates = c.Closed, 0
 			}

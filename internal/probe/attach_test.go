@@ -25,7 +25,8 @@ func TestAttachingWhileConnectionsComeAndGoKeepsTheBooks(t *testing.T) {
 			for range waiting {
 				connect(t, s.addr)
 			}
-			traffic := comeAndGoSlowly(t, s)
+			var comers atomic.Int64
+			traffic := comeAndGoSlowly(t, s, &comers)
 			asked := onPort(s.addr.Port())
 			if held {
 				asked.PIDs = []int{os.Getpid()}
@@ -34,13 +35,17 @@ func TestAttachingWhileConnectionsComeAndGoKeepsTheBooks(t *testing.T) {
 			if held { // none is, for who looks for holders, until they are found
 				check(t, tr.SetHeld([]Held{s.held()}))
 			}
+			most := uint64(waiting + comers.Load() + 1)
 			table, look := tableOf(t, tr)
 			look()
-			came, went := traffic()
+			look()
+			went := traffic()
+			came := comers.Load()
 			look()
 			left := uint32(waiting + came - went)
 			row := rowOf(t, table, s.addr)
-			if row.Lost != 0 || row.Depth != left || !row.AttachKnown {
+			if in := row.QueuedAtAttach + row.Enqueued; in > uint64(waiting+came) || row.QueuedAtAttach > most ||
+				row.Lost != 0 || row.Depth != left || !row.AttachKnown {
 				t.Errorf("%d waited, %d came and %d went meanwhile, %d unexplained: %d queued at start, %d enqueued, %d accepted, %d in the queue, want %d",
 					waiting, came, went, row.Lost, row.QueuedAtAttach, row.Enqueued, row.Accepted, row.Depth, left)
 			}
@@ -51,24 +56,23 @@ func TestAttachingWhileConnectionsComeAndGoKeepsTheBooks(t *testing.T) {
 }
 
 // comeAndGoSlowly has connections come, and go out of the queue half as often, until
-// the returned function is called, which tells how many did.
-func comeAndGoSlowly(t *testing.T, s *server) func() (came, went int) {
+// the returned function is called, which tells how many went.
+func comeAndGoSlowly(t *testing.T, s *server, came *atomic.Int64) func() (went int64) {
 	t.Helper()
 	const most = 2000
 	var stop atomic.Bool
-	var came, went int
+	var went int64
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for !stop.Load() && came < most {
+		for !stop.Load() && came.Load() < most {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			if err == nil {
 				defer unix.Close(fd)
 				err = unix.Connect(fd, sockaddr(s.addr))
 			}
 			if err == nil {
-				came++
-				if came%2 == 0 {
+				if came.Add(1)%2 == 0 {
 					var accepted int
 					if accepted, err = acceptCall(s.fd); err == nil {
 						went++
@@ -80,13 +84,13 @@ func comeAndGoSlowly(t *testing.T, s *server) func() (came, went int) {
 				t.Error(err)
 				return
 			}
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
 		}
 	}()
-	return func() (int, int) {
+	return func() int64 {
 		stop.Store(true)
 		<-done
-		return came, went
+		return went
 	}
 }
 
@@ -186,7 +190,7 @@ func giveUpSlowly(t *testing.T, s *server, came *atomic.Int64) func() (closed, r
 					reset++
 				}
 			}
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
 		}
 	}()
 	return func() (int, int) {

@@ -277,13 +277,15 @@ func attachTo(symbol string, k kind, prog *ebpf.Program) (link.Link, error) {
 }
 
 // entryFrom is since when those that enter the queues pass a hook, in ns; 0: they
-// pass none. In restricted mode it is the one of states.
-func entryFrom(links []attached) int64 {
-	for _, role := range []Role{RoleEnqueue, RoleState} {
-		for _, l := range links {
-			if l.role == role {
-				return l.began
-			}
+// pass none.
+func (p *Plan) entryFrom(links []attached) int64 {
+	role := RoleEnqueue
+	if p.Mode == Restricted {
+		role = RoleState
+	}
+	for _, l := range links {
+		if l.role == role {
+			return l.began
 		}
 	}
 	return 0

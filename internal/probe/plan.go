@@ -227,10 +227,12 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Mode: Fentry, Why: "BTF trampolines work here: everything is exact"}
-	if err := p.addAccept(f); err != nil {
+	if err := p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry)); err != nil {
 		return nil, err
 	}
-	if err := p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry)); err != nil {
+	// Who enters and leaves between these two is taken for queued at the start:
+	// they are attached one right after the other, here and with kprobes.
+	if err := p.addAccept(f); err != nil {
 		return nil, err
 	}
 	for _, h := range append(enqueueHooks(f), []hook{
@@ -271,11 +273,11 @@ func planKprobe(f *preflight.Features) (*Plan, error) {
 	p := &Plan{Mode: Kprobe}
 	entry := func(program string) way { return way{probing, program, kprobe} }
 	exit := func(program string) way { return way{probing, program, kretprobe} }
-	p.add(f, hook{way: entry(probingProgAcceptKprobe), symbol: "inet_csk_accept", role: RoleAccept})
-	p.add(f, hook{way: entry(probingProgGraftKprobe), symbol: "security_sock_graft", role: RoleAccept})
 	if err := p.addState(f, entry(probingProgStateKprobe), entry(probingProgFinKprobe), entry(probingProgFailureKprobe)); err != nil {
 		return nil, err
 	}
+	p.add(f, hook{way: entry(probingProgAcceptKprobe), symbol: "inet_csk_accept", role: RoleAccept})
+	p.add(f, hook{way: entry(probingProgGraftKprobe), symbol: "security_sock_graft", role: RoleAccept})
 	for _, h := range []hook{
 		{way: entry(probingProgHashdanceKprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},
 		{way: exit(probingProgHashdanceKretprobe), symbol: "inet_csk_complete_hashdance", role: RoleEnqueue},

@@ -104,7 +104,7 @@ func (t *Tracer) start(fault func(*hook) error) error {
 	if err != nil {
 		return err
 	}
-	t.began = entryFrom(t.links)
+	t.began = t.plan.entryFrom(t.links)
 	if t.plan.walk != "" {
 		if t.walk, err = newWalker(t.coll.Programs[t.plan.walk]); err != nil {
 			return err
