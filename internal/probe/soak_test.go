@@ -172,8 +172,9 @@ func TestTwentyThousandListenersComeAndGo(t *testing.T) {
 		var before holding
 		for i := range n {
 			s := listen(t, "127.0.0.1:0", 8)
-			check(t, once(s.addr))
-			s.accept()
+			c := connect(t, s.addr)
+			unix.Close(must(acceptCall(s.fd))(t))
+			c.reset()
 			s.close()
 			if i%100 == 0 {
 				take()
@@ -216,7 +217,9 @@ func TestTwentyThousandListenersComeAndGo(t *testing.T) {
 func TestAMillionConnectionsAreInTheBooks(t *testing.T) {
 	everyMode(t, func(t *testing.T, m Mode) {
 		s := listen(t, "127.0.0.1:0", 512)
+		check(t, unix.SetNonblock(s.fd, true))
 		tr := open(t, Options{Mode: m, Filter: onPort(s.addr.Port())})
+		overtaken := tcpExt(t)[embryonic]
 		n := divided(t, 1000000)
 		first := n / 10
 		events := 0
@@ -238,10 +241,11 @@ func TestAMillionConnectionsAreInTheBooks(t *testing.T) {
 		come(first)
 		before := holdings(t)
 		come(n)
+		overtaken = tcpExt(t)[embryonic] - overtaken
 		c := sampleOf(t, tr, s.addr)
 		after := holdings(t)
-		t.Logf("%d connections, %d events, losses %+v: before %+v, after %+v", n, events, tr.losses(), before, after)
-		if c.Enqueued != uint64(first+n) || c.Accepted+c.Purged+uint64(c.Depth) != c.Enqueued || c.Waits.Count() != c.Accepted {
+		t.Logf("%d connections, %d events, %d %s, losses %+v: before %+v, after %+v", n, events, overtaken, embryonic, tr.losses(), before, after)
+		if c.Enqueued != uint64(first+n-overtaken) || c.Accepted+c.Purged+uint64(c.Depth) != c.Enqueued || c.Waits.Count() != c.Accepted {
 			t.Errorf("the books do not balance: %+v, %d waits", c, c.Waits.Count())
 		}
 		if after.descriptors > before.descriptors || after.goroutines > before.goroutines || after.memory > before.memory+8<<10 {
@@ -250,27 +254,31 @@ func TestAMillionConnectionsAreInTheBooks(t *testing.T) {
 	}, Fentry, Kprobe)
 }
 
+// embryonic counts the connections that a client resets so soon that its RST overtakes,
+// by way of another CPU, the ACK that ends the handshake: the client was connected, and
+// they never enter the queue (tcp_check_req, net/ipv4/tcp_minisocks.c).
+const embryonic = "EmbryonicRsts"
+
 // comeAndGo makes n connections, half of them beside the other half. Each thread takes
-// one out for each that it puts in: a queue that is full makes clients wait for a second.
+// out what is there after each that it makes: a queue that is full makes clients wait
+// for a second.
 func comeAndGo(t *testing.T, s *server, n int) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	for _, share := range []int{n / 2, n - n/2} {
 		work.Go(func() {
 			for range share {
-				if err := once(s.addr); err != nil {
+				err := once(s.addr)
+				for err == nil {
+					var fd int
+					if fd, _, err = unix.Accept4(s.fd, unix.SOCK_CLOEXEC); err == nil {
+						unix.Close(fd)
+					}
+				}
+				if err != unix.EAGAIN {
 					t.Error(err)
 					return
 				}
-				fd, _, err := unix.Accept4(s.fd, unix.SOCK_CLOEXEC)
-				for err == unix.EINTR {
-					fd, _, err = unix.Accept4(s.fd, unix.SOCK_CLOEXEC)
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				unix.Close(fd)
 			}
 		})
 	}
