@@ -46,7 +46,11 @@ func (t *Tracer) countLosses() []listener.Loss {
 	}
 	add("addresses_reopened", "address[|es] got a listener again just when [its|their] entry was given back: a death in that instant is not counted", t.counts.addresses.raced)
 	add("undecoded", "record[|s] of the event buffer [was|were] not understood", t.undecoded)
-	add(recursionMisses, "run[|s] of a program [was|were] skipped because it was interrupted by itself; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.recursionMisses())
+	made := "a walk of the queues repairs depths and deaths"
+	if slices.ContainsFunc(t.links, func(l attached) bool { return l.role == RoleGraft }) {
+		made += ", accepts are counted all the same but for their waits"
+	}
+	add(recursionMisses, "run[|s] of a program [was|were] skipped because it was interrupted by itself; "+made+", other counts can be too low by as many", t.recursionMisses())
 	add(kprobeMisses, "run[|s] of a kprobe [was|were] skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.kprobeMisses())
 	unhooked := uint64(0)
 	if t.mptcpErr != nil {
