@@ -136,7 +136,7 @@ func (a *app) suspects(ctx context.Context, o *diagnoseOptions) ([]suspect, erro
 	case err != nil:
 		a.log.Warn().Msg(err.Error())
 	}
-	if filtersProcesses(&o.trace.filter) && len(sockets) > 0 {
+	if o.trace.filter.ByHolder() && len(sockets) > 0 {
 		held, err := hosts.heldBy(ctx)
 		if err != nil {
 			return nil, err

@@ -77,7 +77,7 @@ func narrowed(recorded, asked filter.Filter) filter.Filter {
 	if asked.NetNS != 0 {
 		recorded.NetNS = asked.NetNS
 	}
-	if len(asked.PIDs)+len(asked.Comms) > 0 {
+	if asked.ByHolder() {
 		recorded.PIDs, recorded.Comms = asked.PIDs, asked.Comms
 	}
 	return recorded

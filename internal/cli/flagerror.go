@@ -48,20 +48,27 @@ func flagError(cmd *cobra.Command, err error) error {
 // not widen what is watched.
 func emptyValue(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(flag *pflag.Flag) {
-		if err == nil && isEmpty(flag.Value) {
+		if what := empty(flag.Value); err == nil && what != "" {
 			_, usage := pflag.UnquoteUsage(flag)
-			err = usageErrorf("--%s is empty, as if a variable were not set: %s", flag.Name, usage)
+			err = usageErrorf("--%s %s, as if a variable were not set: %s", flag.Name, what, usage)
 		}
 	})
 	return err
 }
 
-func isEmpty(value pflag.Value) bool {
+// empty says what of a value is; "": nothing.
+func empty(value pflag.Value) string {
+	texts := []string{value.String()}
 	if list, ok := value.(pflag.SliceValue); ok {
-		texts := list.GetSlice()
-		return len(texts) == 0 || slices.Contains(texts, "")
+		texts = list.GetSlice()
 	}
-	return value.String() == ""
+	switch {
+	case len(texts) > 1 && slices.Contains(texts, ""):
+		return "has an empty item"
+	case len(texts) == 0 || texts[0] == "":
+		return "is empty"
+	}
+	return ""
 }
 
 func typeWord(flag *pflag.Flag) string {

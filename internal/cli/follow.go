@@ -2,14 +2,12 @@ package cli
 
 import (
 	"context"
-
-	"acceptwatch/internal/filter"
 )
 
 // follow tells the source who holds what, when the filter names processes.
 func (l *live) follow(ctx context.Context) {
 	h, ok := l.src.(holder)
-	if !ok || !filtersProcesses(&l.opt.filter) {
+	if !ok || !l.opt.filter.ByHolder() {
 		return
 	}
 	sockets, err := l.hosts.heldBy(ctx)
@@ -20,5 +18,3 @@ func (l *live) follow(ctx context.Context) {
 		l.warn("follow processes", err)
 	}
 }
-
-func filtersProcesses(f *filter.Filter) bool { return len(f.PIDs)+len(f.Comms) > 0 }

@@ -106,7 +106,7 @@ func (g *gatherer) appendJoined(all []ui.Listener, rows []listener.Row) []ui.Lis
 	for i := range rows {
 		all = append(all, ui.Listener{Row: rows[i], Owners: g.ownersOf(&rows[i])})
 	}
-	if !filtersProcesses(g.filter) {
+	if !g.filter.ByHolder() {
 		return all
 	}
 	return slices.DeleteFunc(all, func(l ui.Listener) bool { return !g.concerns(&l.Row, l.Owners) })
@@ -115,7 +115,7 @@ func (g *gatherer) appendJoined(all []ui.Listener, rows []listener.Row) []ui.Lis
 // concerns says whether the filter selects a row by who holds it: the kernel
 // counts only what is selected.
 func (g *gatherer) concerns(row *listener.Row, owners []owner.Process) bool {
-	return !filtersProcesses(g.filter) || row.Accepted+row.Enqueued+row.Overflow() > 0 ||
+	return !g.filter.ByHolder() || row.Accepted+row.Enqueued+row.Overflow() > 0 ||
 		slices.ContainsFunc(owners, g.named) || slices.ContainsFunc(row.AcceptErrors, g.namesFailed)
 }
 
@@ -138,7 +138,7 @@ func (g *gatherer) namesFailed(f listener.AcceptFailures) bool {
 // listener, of which the bound address is zero if it is not known, and by who
 // called it or else holds it.
 func (g *gatherer) wantsFailure(e *event.Event, bound listener.Key) bool {
-	if filtersProcesses(g.filter) &&
+	if g.filter.ByHolder() &&
 		!g.namesFailed(listener.AcceptFailures{PID: e.PID, Comm: e.Comm}) && !slices.ContainsFunc(g.known[e.Inode], g.named) {
 		return false
 	}
@@ -158,7 +158,7 @@ func (g *gatherer) unplaced(all []listener.AcceptFailures) []listener.AcceptFail
 		return nil
 	}
 	return slices.DeleteFunc(all, func(f listener.AcceptFailures) bool {
-		return filtersProcesses(g.filter) && !g.namesFailed(f)
+		return g.filter.ByHolder() && !g.namesFailed(f)
 	})
 }
 
@@ -249,7 +249,7 @@ func (g *gatherer) heldBy(ctx context.Context) ([]heldSocket, error) {
 // notes are what could not be found out of these listeners, in words.
 func (g *gatherer) notes(all []ui.Listener) []string {
 	var notes []string
-	if text := g.report.String(); text != "" && (filtersProcesses(g.filter) || slices.ContainsFunc(all, lacksOwner)) {
+	if text := g.report.String(); text != "" && (g.filter.ByHolder() || slices.ContainsFunc(all, lacksOwner)) {
 		notes = append(notes, "owners may be missing: "+text)
 	}
 	if err := errors.Join(g.missing...); err != nil {

@@ -71,7 +71,7 @@ type live struct {
 }
 
 func newLive(a *app, src source, o *traceOptions, v view, clock *wallClock) *live {
-	what := about{mode: src.Mode(), limits: src.Limits(), netns: a.env.netns, hint: "Ctrl-C ends with a summary"}
+	what := about{mode: src.Mode(), limits: src.Limits(), netns: a.env.netns, held: o.filter.ByHolder(), hint: "Ctrl-C ends with a summary"}
 	if o.duration > 0 {
 		what.hint = "ends with a summary after " + ui.Duration(o.duration)
 	}

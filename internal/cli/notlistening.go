@@ -15,7 +15,7 @@ import (
 // on port 8000"; or that it was not seen, and may be there all the same, and what to
 // do to be sure. An empty text: it is there, or nobody could look.
 func (g *gatherer) notListening(ctx context.Context) (text, remedy string) {
-	if len(g.filter.Ports) == 0 && !filtersProcesses(g.filter) {
+	if len(g.filter.Ports) == 0 && !g.filter.ByHolder() {
 		return "", ""
 	}
 	sockets, err := g.host.listening(ctx, g.filter)
@@ -36,7 +36,7 @@ func (g *gatherer) notListening(ctx context.Context) (text, remedy string) {
 	if len(absent) > 0 {
 		return "nothing listens on port " + strings.Join(absent, ", "), ""
 	}
-	if !filtersProcesses(g.filter) {
+	if !g.filter.ByHolder() {
 		return "", ""
 	}
 	if held, err := g.heldBy(ctx); err != nil || len(held) > 0 {

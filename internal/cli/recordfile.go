@@ -22,7 +22,6 @@ const stdName = "-"
 
 // Names of recording.Header.Settings.
 const (
-	settingFilter  = "filter"   // JSON of filter.Filter
 	settingMinWait = "min_wait" // shorter waits were not recorded
 	settingKinds   = "events"   // the kinds that were recorded; missing: all
 )
@@ -32,7 +31,7 @@ func headerOf(l *live, recorded sourceOptions) *recording.Header {
 	o := l.opt
 	settings := map[string]string{recording.SettingStallAfter: o.stallAfter.String()}
 	if text, err := json.Marshal(&o.filter); err == nil {
-		settings[settingFilter] = string(text)
+		settings[recording.SettingFilter] = string(text)
 	}
 	if recorded.MinWait > 0 {
 		settings[settingMinWait] = recorded.MinWait.String()
@@ -58,7 +57,7 @@ func settingsOf(h *recording.Header) (f filter.Filter, stallAfter time.Duration,
 	if h == nil {
 		return f, stallAfter, nil
 	}
-	if text := h.Settings[settingFilter]; text != "" {
+	if text := h.Settings[recording.SettingFilter]; text != "" {
 		if err := json.Unmarshal([]byte(text), &f); err != nil {
 			return f, stallAfter, fmt.Errorf("read the filter of the recording: %w", err)
 		}

@@ -124,7 +124,7 @@ func (r *replay) open(h *recording.Header, partial bool) error {
 		header: h, now: h.Start, partial: partial,
 	}
 	what := about{
-		mode: h.Mode, why: h.Why, limits: h.Limits, netns: h.NetNS, hint: r.origin(h, clock),
+		mode: h.Mode, why: h.Why, limits: h.Limits, netns: h.NetNS, held: recorded.ByHolder(), hint: r.origin(h, clock),
 	}
 	start := h.Start
 	if r.partial {

@@ -172,7 +172,7 @@ func (s *scrapes) take() scraped {
 	if s.needsOwners() {
 		l.hosts.meet(rows)
 	}
-	if filtersProcesses(&l.opt.filter) {
+	if l.opt.filter.ByHolder() {
 		rows = slices.DeleteFunc(rows, func(r listener.Row) bool { return !l.hosts.concerns(&r, l.hosts.ownersOf(&r)) })
 	}
 	seen := &metrics.Look{
@@ -191,7 +191,7 @@ func (s *scrapes) take() scraped {
 
 // needsOwners says that it matters who holds the listeners.
 func (s *scrapes) needsOwners() bool {
-	return metrics.OfOwners(s.opt.metrics.Labels) || filtersProcesses(&s.live.opt.filter)
+	return metrics.OfOwners(s.opt.metrics.Labels) || s.live.opt.filter.ByHolder()
 }
 
 // renew looks up again, now and then and while no scrape waits for it, who holds

@@ -81,13 +81,14 @@ type about struct {
 	why    string
 	limits []string
 	netns  uint32 // inode of the tracer's own network namespace; 0: not known
+	held   bool   // listeners are counted from when their holder is found
 	hint   string // on how it ends, or where it comes from
 }
 
 func newSession(a *app, what about, o *traceOptions, v view, clock *wallClock, h host, start int64) *session {
 	return &session{
 		app: a, about: what, opt: o, view: v, clock: clock, start: start,
-		table: listener.New(listener.Options{StallAfter: o.stallAfter, Start: start, Sampled: what.mode == restricted}),
+		table: listener.New(listener.Options{StallAfter: o.stallAfter, Start: start, Sampled: what.mode == restricted, ByHolder: what.held}),
 		hosts: &gatherer{host: h, filter: &o.filter},
 	}
 }

@@ -66,6 +66,10 @@ func (f *Filter) PortList() string {
 	return strings.Join(list, ", ")
 }
 
+// ByHolder says that listeners are selected by who holds them, which is not the
+// kernel's to tell: whoever filters looks for the holders again and again.
+func (f *Filter) ByHolder() bool { return len(f.PIDs)+len(f.Comms) > 0 }
+
 // Holders is the PIDs and Comms: "pid 12, nginx"; empty: any process.
 func (f *Filter) Holders() string {
 	var list []string

@@ -21,11 +21,16 @@ type member struct {
 	nonEmpty  int64 // ns: first seen with entries since it was seen without
 	emptiedAt int64 // ns: last seen without entries
 
-	lastAccept    int64   // ns; 0: none seen
-	nonEmptySince int64   // ns, by the kernel; 0: not seen
-	counted       bool    // attachByBooks is known
-	settledBooks  bool    // two samples in a row told the same
-	fromStart     bool    // it was in the first sample of all
+	lastAccept    int64 // ns; 0: none seen
+	nonEmptySince int64 // ns, by the kernel; 0: not seen
+	counted       bool  // attachByBooks is known
+	settledBooks  bool  // two samples in a row told the same
+	// booksFrom says that counting a listener began when there may have been
+	// something in its queue: it was in the first sample of all, say.
+	booksFrom bool
+	// onlyBooks says that what its entries say is no help: they are told by
+	// when counting began, which is not known.
+	onlyBooks     bool
 	counts        Counted // of the last sample, without Waits
 	waits         *Histogram
 	attachByBooks uint64 // queued at attach, by the first samples
@@ -181,7 +186,7 @@ func (m *member) waitingSince() int64 {
 
 // count takes what a sample says. Counts only grow, so an older sample changes
 // nothing. Where accept() is sampled, there are no books of a listener.
-func (m *member) count(c *Counted, at int64, sampled bool) {
+func (m *member) count(c *Counted, at int64) {
 	had := m.counts
 	touched := c.Enqueued > had.Enqueued || c.Accepted > had.Accepted || c.Purged > had.Purged ||
 		c.MigratedIn > had.MigratedIn || c.MigratedOut > had.MigratedOut ||
@@ -219,23 +224,33 @@ func (m *member) count(c *Counted, at int64, sampled bool) {
 	if touched {
 		m.setDepth(c.Depth, at)
 	}
-	// Counts and depth are read while they change, which can make it one or two off.
-	if !sampled && !m.settledBooks {
-		queued := uint64(max(0, int64(m.depth)+int64(now.Accepted+now.Purged+now.MigratedOut)-
-			int64(now.Enqueued+now.MigratedIn)))
-		m.settledBooks = m.counted && queued == m.attachByBooks
-		m.counted, m.attachByBooks = true, queued
-	}
 	m.deepened(c.MaxDepth, c.Backlog)
+}
+
+// keepBooks tells from the counts what was queued at attach. They and the depth are
+// read while they change, which can make it one or two off: what two samples in a row
+// tell is right. byAddress are accepts that are this listener's, and not in its counts.
+func (m *member) keepBooks(byAddress uint64) {
+	if m.settledBooks {
+		return
+	}
+	c := &m.counts
+	queued := uint64(max(0, int64(m.depth)+int64(c.Accepted+byAddress+c.Purged+c.MigratedOut)-
+		int64(c.Enqueued+c.MigratedIn)))
+	m.settledBooks = m.counted && queued == m.attachByBooks
+	m.counted, m.attachByBooks = true, queued
 }
 
 // queuedAtAttach is how many were in the queue when counting began, and whether
 // that is known: by the first walk, or by the books where that did not see all. It
-// did not where it was cut, and of listeners that were there at the start, where it
-// comes too late for those that were accepted before.
+// did not where it was cut, and of listeners that were there when counting them
+// began, where it comes too late for those that were accepted before.
 func (m *member) queuedAtAttach() (uint64, bool) {
 	walked := m.attach - m.movedIn
-	if m.whole && !m.fromStart {
+	switch {
+	case m.counted && m.onlyBooks:
+		return m.attachByBooks, true
+	case m.whole && !m.booksFrom:
 		return walked, true
 	}
 	return max(walked, m.attachByBooks), m.whole || m.counted

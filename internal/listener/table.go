@@ -20,6 +20,9 @@ type Options struct {
 	// were accepted is told by how many entered the queues and are not there any
 	// more.
 	Sampled bool
+	// ByHolder says that listeners are counted from when their holder is found, not
+	// from Start.
+	ByHolder bool
 	// MaxRows is how many addresses without an open listener get a row of
 	// their own; the others share one. Default: 32,768, which is more than there
 	// are ephemeral ports (net.ipv4.ip_local_port_range) by default.

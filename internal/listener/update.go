@@ -45,8 +45,9 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 		if m := t.memberFor(c.ID, c.Key, c.Family, s.Time); m != nil {
 			m.setV6Only(c.V6Only)
 			t.setInode(m, c.Inode)
-			m.count(c, s.Time, t.opt.Sampled)
-			m.fromStart = m.fromStart || first
+			m.count(c, s.Time)
+			m.booksFrom = m.booksFrom || first || t.opt.ByHolder
+			m.onlyBooks = m.onlyBooks || first && t.opt.Start == 0
 			if !m.final { // or it is said again
 				m.final, m.updates = c.Closed, 0
 			}
@@ -70,6 +71,8 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 	t.adopt()
 	if t.opt.Sampled {
 		t.enter(s.Time)
+	} else {
+		t.keepBooks(s)
 	}
 	t.checkStalls(s.Time, emit)
 	for i := range s.Listeners {
@@ -81,6 +84,21 @@ func (t *Table) Update(s *Sample, emit func(*event.Event)) {
 	t.dead.removeBefore(&t.nowhere, s.Time-forgetNowhere)
 	t.losses = append(t.losses[:0], s.Losses...)
 	t.sampled = s.Time
+}
+
+// keepBooks keeps those of the listeners of a sample.
+func (t *Table) keepBooks(s *Sample) {
+	for i := range s.Listeners {
+		m := t.byID(s.Listeners[i].ID)
+		if m == nil {
+			continue
+		}
+		byAddress := uint64(0)
+		if r := m.row; len(r.open) == 1 && r.closed+uint64(len(r.closing)) == 0 {
+			byAddress = r.deaths.accepted
+		}
+		m.keepBooks(byAddress)
+	}
 }
 
 // attribute gives what is new at an address to the listener there, or to a row

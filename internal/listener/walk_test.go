@@ -164,3 +164,44 @@ func TestQueuedAtAttachIsWhatTwoSamplesInARowTell(t *testing.T) {
 	counts(10_700, 2, 3, 0, 2, 0, 1)
 	counts(10_800, 2, 3, 0, 3, 0, 0)
 }
+
+// What is tied to the address only is the listener's where there is one, and its books
+// know it.
+func TestAcceptsByAddressAreInTheBooks(t *testing.T) {
+	s := tell(t, Options{Start: 10_000 * ms})
+	s.walk(1, 10_100, "0.0.0.0:8000", 100, 0, entry(1000, 1, event.Established))
+	at := AtAddress{Key: key("0.0.0.0:8000"), Accepted: 3}
+	s.sample(10_110*ms, []Counted{{ID: 1, Key: key("0.0.0.0:8000"), Depth: 1, Backlog: 100}}, at)
+	r := s.row()
+	s.balanced(r)
+	if r.QueuedAtAttach != 4 || r.Accepted != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A listener whose holder is found late is counted from then: what waits by then came
+// after the start and is not counted as such.
+func TestListenersOfAHolderGoByTheirBooks(t *testing.T) {
+	s := tell(t, Options{Start: 10_000 * ms, ByHolder: true})
+	s.sample(10_100*ms, nil)
+	s.walk(1, 15_000, "0.0.0.0:8000", 100, 0, entry(12_000, 1, event.Established), entry(13_000, 2, event.Established))
+	s.sample(15_010*ms, []Counted{{ID: 1, Key: key("0.0.0.0:8000"), Depth: 3, Enqueued: 1, Backlog: 100}})
+	r := s.row()
+	s.balanced(r)
+	if r.QueuedAtAttach != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// In the middle of a recording it is not known since when was counted, and by the
+// entries all were queued before.
+func TestInTheMiddleTheBooksTellWhoWasQueuedAtAttach(t *testing.T) {
+	s := tell(t, Options{})
+	s.walk(1, 10_000, "0.0.0.0:8000", 100, 0, entry(7000, 1, event.Established), entry(8000, 2, event.Established), entry(9000, 3, event.Established))
+	s.sample(10_010*ms, []Counted{{ID: 1, Key: key("0.0.0.0:8000"), Depth: 3, Enqueued: 100, Accepted: 97, Backlog: 100}})
+	r := s.row()
+	s.balanced(r)
+	if r.QueuedAtAttach != 0 {
+		t.Errorf("%+v", r)
+	}
+}

@@ -47,8 +47,8 @@ func (t *Tracer) countLosses() []listener.Loss {
 	add("addresses_reopened", "address[|es] got a listener again just when [its|their] entry was given back: a death in that instant is not counted", t.counts.addresses.raced)
 	add("undecoded", "record[|s] of the event buffer [was|were] not understood", t.undecoded)
 	made := "a walk of the queues repairs depths and deaths"
-	if slices.ContainsFunc(t.links, func(l attached) bool { return l.role == RoleGraft }) {
-		made += ", accepts are counted all the same but for their waits"
+	if t.countsSkippedAccepts() {
+		made += ", accepts are counted all the same, by address and without their waits"
 	}
 	add(recursionMisses, "run[|s] of a program [was|were] skipped because it was interrupted by itself; "+made+", other counts can be too low by as many", t.recursionMisses())
 	add(kprobeMisses, "run[|s] of a kprobe [was|were] skipped because another probe ran on that CPU, or too many calls of the function were under way; a walk of the queues repairs depths and deaths, other counts stay too low by as many", t.kprobeMisses())
@@ -89,6 +89,16 @@ func lossWords(kind tracingLoss) (what, text string) {
 	default:
 		return fmt.Sprintf("kernel_%d", kind), "lost in the kernel"
 	}
+}
+
+// countsSkippedAccepts says that another program does what one that saw an accept
+// left out. It knows nothing of MPTCP connections where __inet_accept is not watched.
+func (t *Tracer) countsSkippedAccepts() bool {
+	has := func(is func(*hook) bool) bool {
+		return slices.ContainsFunc(t.links, func(l attached) bool { return is(&l.hook) })
+	}
+	return has(func(h *hook) bool { return h.role == RoleGraft }) &&
+		(!t.mptcp || has(func(h *hook) bool { return h.symbol == inetAccept }))
 }
 
 // recursionMisses adds up the runs that the kernel skipped (5.12; before, it

@@ -103,7 +103,7 @@ func configure(spec *ebpf.CollectionSpec, o *Options, size sizes, probeRead bool
 		tracingVarCfgRingSize:  ring,
 		tracingVarCfgNetns:     f.NetNS,
 		tracingVarCfgCgroup:    f.Cgroup,
-		tracingVarCfgHeldOn:    flag(len(f.PIDs)+len(f.Comms) > 0),
+		tracingVarCfgHeldOn:    flag(f.ByHolder()),
 		tracingVarCfgProbeRead: flag(probeRead),
 	}
 	if len(f.Ports) > 0 {

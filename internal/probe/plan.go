@@ -230,15 +230,15 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 	if err := p.addState(f, onTyped(tracingProgStateEntry), onTyped(tracingProgFinEntry), onTyped(tracingProgFailureEntry)); err != nil {
 		return nil, err
 	}
-	// Who enters and leaves between these two is taken for queued at the start:
-	// they are attached one right after the other, here and with kprobes.
+	// Who enters and leaves between these is taken for queued at the start: they
+	// are attached one right after the other, here and with kprobes.
 	if err := p.addAccept(f); err != nil {
 		return nil, err
 	}
-	for _, h := range append(enqueueHooks(f), []hook{
+	graft := hook{way: onTyped(tracingProgGraftEntry), symbol: "security_sock_graft", role: RoleGraft}
+	for _, h := range append(append([]hook{graft}, enqueueHooks(f)...), []hook{
 		{way: onTyped(tracingProgForgetEntry), symbol: "inet_child_forget", role: RolePurge},
 		{way: onTyped(tracingProgListenStopExit), symbol: "inet_csk_listen_stop", role: RoleClose},
-		{way: onTyped(tracingProgGraftEntry), symbol: "security_sock_graft", role: RoleGraft},
 		{way: onTyped(tracingProgSynEntry), symbol: "tcp_conn_request", role: RoleOverflow},
 		// The 6.1 of Debian refuses trampolines on these two, and takes kprobes.
 		{way: onTyped(tracingProgLastAckV4Entry), symbol: "tcp_v4_syn_recv_sock", role: RoleOverflow,

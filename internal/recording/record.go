@@ -134,6 +134,10 @@ type Header struct {
 // have: how much of the past was kept.
 const SettingFlight = "flight"
 
+// SettingFilter is the name of the setting that says what was selected, as the JSON
+// of a filter.Filter.
+const SettingFilter = "filter"
+
 // SettingStallAfter is the name of the setting that says from which length on a
 // stall counted, as a Go duration.
 const SettingStallAfter = "stall_after"

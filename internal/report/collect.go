@@ -1,9 +1,11 @@
 package report
 
 import (
+	"encoding/json"
 	"time"
 
 	"acceptwatch/internal/event"
+	"acceptwatch/internal/filter"
 	"acceptwatch/internal/listener"
 	"acceptwatch/internal/recording"
 )
@@ -71,8 +73,11 @@ func newCollector(h *recording.Header, o Options) *collector {
 	if c.report.Header.Partial() {
 		start = 0 // who died before its beginning is not of it
 	}
+	var selected filter.Filter // of none that can be understood: as if all were
+	_ = json.Unmarshal([]byte(c.report.Header.Settings[recording.SettingFilter]), &selected)
 	c.table = listener.New(listener.Options{
 		StallAfter: c.report.StallAfter, Start: start, Sampled: c.report.Header.Mode == listener.Restricted,
+		ByHolder: selected.ByHolder(),
 	})
 	c.emit = c.derived
 	return c
