@@ -236,7 +236,7 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 		return nil, err
 	}
 	graft := hook{way: onTyped(tracingProgGraftEntry), symbol: "security_sock_graft", role: RoleGraft}
-	for _, h := range append(append([]hook{graft}, enqueueHooks(f)...), []hook{
+	for _, h := range slices.Concat([]hook{graft}, enqueueHooks(f), []hook{
 		{way: onTyped(tracingProgForgetEntry), symbol: "inet_child_forget", role: RolePurge},
 		{way: onTyped(tracingProgListenStopExit), symbol: "inet_csk_listen_stop", role: RoleClose},
 		{way: onTyped(tracingProgSynEntry), symbol: "tcp_conn_request", role: RoleOverflow},
@@ -250,7 +250,7 @@ func planFentry(f *preflight.Features) (*Plan, error) {
 			others: []way{onTyped(tracingProgSyscallExit)}},
 		{way: way{probing, probingProgIoUringExit, tracing}, symbol: "io_accept", role: RoleError,
 			others: []way{onTyped(tracingProgIoUringExit)}},
-	}...) {
+	}) {
 		h.optional = true
 		p.add(f, h)
 	}
