@@ -95,7 +95,7 @@ lint: c-needs ## gofmt, vet, staticcheck, clang-format, shellcheck
 
 .PHONY: test-unit
 test-unit: unit-needs ## Unit and script tests; as root also this host's kernel, in every mode that it allows
-	ACCEPTWATCH_NEED_ZSTD=1 ACCEPTWATCH_NEED_PROMETHEUS=1 ACCEPTWATCH_NEED_SYSTEMD=1 $(GO) test ./...
+	ACCEPTWATCH_NEED_GCC=1 ACCEPTWATCH_NEED_ZSTD=1 ACCEPTWATCH_NEED_PROMETHEUS=1 ACCEPTWATCH_NEED_SYSTEMD=1 $(GO) test ./...
 
 .PHONY: test-race
 test-race: race-needs unit-needs ## The same with the race detector
@@ -280,7 +280,8 @@ peers-needs:
 	@.ci/need bpftrace=bpftrace /usr/sbin/tcplife=libbpf-tools /usr/include/stdlib.h=libc6-dev
 
 unit-needs:
-	@.ci/need zstd=zstd promtool=prometheus systemd-analyze=systemd tmux=tmux
+	@.ci/need zstd=zstd promtool=prometheus systemd-analyze=systemd tmux=tmux \
+		gcc=gcc strip=binutils /usr/include/stdlib.h=libc6-dev
 
 dist-needs:
 	@.ci/need git=git mandoc=mandoc groff=groff-base

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/gdamore/tcell/v3"
+
+	"acceptwatch/internal/preflight"
+	"acceptwatch/internal/probe"
 )
 
 // A recording is played by keys: every screen is that of a moment of it, whenever
@@ -211,6 +214,9 @@ func needsRestricted(t *testing.T) {
 	out, err := exec.Command("acceptwatch", "trace", "--mode", "restricted", "--duration", "1ms").CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == exitUnavailable {
+		if _, err := probe.MakePlan(preflight.Detect(), probe.Restricted); err == nil {
+			t.Fatalf("mode restricted works here, and trace says: %s", out)
+		}
 		t.Skipf("%s", out)
 	}
 	if err != nil {
